@@ -1,0 +1,1 @@
+"""The umbrella command, and the demo that runs every station at once."""

@@ -1,0 +1,1 @@
+"""Events in, labelled examples out."""

@@ -1,0 +1,58 @@
+"""Every metric name with its unit and what it says; one table for exporters, console and documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MetricKind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One exported metric. The unit stands in the name, as Prometheus has it."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: tuple[Metric, ...] = (
+    # gateway
+    Metric("freshet_score_requests_total", "counter", "Scoring requests by outcome.", ("outcome",)),
+    Metric("freshet_score_latency_seconds", "histogram", "Time from request to answer."),
+    Metric("freshet_score_candidates_total", "counter", "Candidates scored."),
+    Metric("freshet_requests_in_flight", "gauge", "Requests being answered now."),
+    Metric("freshet_flags_total", "counter", "Answers that carried a flag.", ("flag",)),
+    Metric("freshet_served_version", "gauge", "Version of the newest answer.", ("arm",)),
+    Metric("freshet_served_freshness_seconds", "gauge", "Age of the newest event the served version has learnt."),
+    Metric("freshet_impressions_logged_total", "counter", "Impressions written to the event log."),
+    Metric("freshet_impressions_spooled", "gauge", "Impressions on local disk, waiting for the event log."),
+    Metric("freshet_impressions_dropped_total", "counter", "Impressions lost because the spool was full."),
+    Metric("freshet_events_total", "counter", "Events taken in by kind and outcome.", ("kind", "outcome")),
+    # join
+    Metric("freshet_join_examples_total", "counter", "Examples emitted by the join.", ("kind",)),
+    Metric("freshet_join_corrections_total", "counter", "Examples whose label changed after the window."),
+    Metric("freshet_join_duplicates_total", "counter", "Events recognised as sent before."),
+    Metric("freshet_dead_letters_total", "counter", "Records that could not be used, by reason.", ("reason",)),
+    # trainer
+    Metric("freshet_examples_trained_total", "counter", "Examples learnt."),
+    Metric("freshet_normalized_entropy", "gauge", "Progressive normalized entropy of the newest window."),
+    Metric("freshet_auc", "gauge", "Progressive AUC of the newest window."),
+    Metric("freshet_calibration", "gauge", "Mean prediction over mean label in the newest window."),
+    Metric("freshet_base_rate_log_loss", "gauge", "Log loss of always predicting the window's mean label."),
+    Metric("freshet_versions_published_total", "counter", "Versions that passed the gate."),
+    Metric("freshet_versions_refused_total", "counter", "Versions that the gate refused, by reason.", ("reason",)),
+    Metric("freshet_checkpoint_seconds", "gauge", "Time the newest checkpoint took."),
+    # scorer
+    Metric("freshet_scorer_version", "gauge", "Version applied in the scorer."),
+    Metric("freshet_scorer_hot_rows", "gauge", "Rows held in the scorer's memory."),
+    Metric("freshet_scorer_misses_total", "counter", "Rows fetched from Redis."),
+    Metric("freshet_scorer_defaults_total", "counter", "Lookups answered by a table's default row."),
+)
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name (it must exist)."""
+    return next(m for m in METRICS if m.name == name)
