@@ -28,6 +28,11 @@ class IdMap:
     def __len__(self) -> int:
         return self._num_keys
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its places."""
+        return self._tables.nbytes + self._ids.nbytes + self._slots.nbytes
+
     def lookup(self, tables: npt.NDArray[np.int16], ids: Ints) -> Slots:
         """The slot of each key (N,) int32, -1 where absent."""
         slots = np.full(len(ids), -1, dtype=np.int32)

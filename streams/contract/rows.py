@@ -13,7 +13,8 @@ One generation `g` of model `m`; all keys of a bucket share a hash tag, so they 
 
     row field     table number (u16) id (i64), little-endian
     row value     version (u64) row (row encoding)
-    bundle value  version (u64) rows of the bundled ad features in order
+    row evicted   version | 2**63 (u64) zeros: kept for a while, so that an absence has its version too
+    bundle value  see streams/contract/bundles.py
 
 A value carries the version that wrote it, so a reader at version v knows a newer row when it
 meets one, and catches up before it scores instead of mixing versions.
@@ -28,6 +29,8 @@ from streams.contract.columns import Array
 from streams.contract.values import mix64
 
 NUM_BUCKETS = 64
+TOMBSTONE = 1 << 63
+"""Set in the version of a value whose row that version evicted."""
 
 _ROW_FIELD = np.dtype([("table", "<u2"), ("id", "<i8")])
 
@@ -67,20 +70,48 @@ def row_fields(table: int, ids: npt.NDArray[np.int64]) -> list[bytes]:
 
 def pack_rows(version: int, values: Array, encoding: str = "fp32") -> list[bytes]:
     """Row values (N, D) as they lie in Redis: version, then the row."""
-    head = version.to_bytes(8, "little")
-    packed = encode_rows(values, encoding)
-    return [head + row.tobytes() for row in packed]
+    encoded = encode_rows(values, encoding)
+    packed = np.empty(len(values), dtype=_row_value(encoded.shape[1]))
+    packed["version"], packed["row"] = version, encoded
+    return _cut(packed)
+
+
+def pack_tombstones(version: int, num: int, dim: int, encoding: str = "fp32") -> list[bytes]:
+    """What stands in the place of `num` rows that `version` evicted."""
+    packed = np.zeros(num, dtype=_row_value(row_bytes(dim, encoding)))
+    packed["version"] = version | TOMBSTONE
+    return _cut(packed)
+
+
+def unpack_rows(packed: list[bytes], dim: int, encoding: str = "fp32") -> tuple[Array, Array, Array]:
+    """(versions (N,) int64, whether a row is there and no tombstone (N,) bool, rows (N, D) float32)."""
+    width = row_bytes(dim, encoding)
+    values = np.frombuffer(b"".join(packed), dtype=_row_value(width))
+    versions = (values["version"] & np.uint64(TOMBSTONE - 1)).astype(np.int64)
+    present = values["version"] < np.uint64(TOMBSTONE)
+    return versions, present, decode_rows(values["row"].reshape(len(values), width), dim, encoding)
+
+
+def _row_value(width: int) -> np.dtype[np.void]:
+    return np.dtype([("version", "<u8"), ("row", "u1", (width,))])
+
+
+def _cut(packed: Array) -> list[bytes]:
+    """The bytes of each element."""
+    joined, width = packed.tobytes(), packed.dtype.itemsize
+    return [joined[at : at + width] for at in range(0, len(joined), width)]
 
 
 def encode_rows(values: Array, encoding: str) -> Array:
     """Rows (N, D) float32 as fixed-width bytes (N, W) uint8: fp32, fp16, or int8 with a scale per row."""
-    if encoding == "fp32":
-        return np.ascontiguousarray(values, dtype="<f4").view(np.uint8).reshape(len(values), -1)
-    if encoding == "fp16":
-        return np.ascontiguousarray(values, dtype="<f2").view(np.uint8).reshape(len(values), -1)
+    if encoding in ("fp32", "fp16"):
+        numbers = np.ascontiguousarray(values, dtype="<f4" if encoding == "fp32" else "<f2")
+        return numbers.view(np.uint8).reshape(len(values), row_bytes(values.shape[1], encoding))
     assert encoding == "int8"
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-30).astype("<f4") / np.float32(127)
-    quantised = np.rint(values / scale).astype(np.int8)
+    # 16 bits of the scale are kept, so that 127 * scale is exact and what was decoded encodes to the same bytes.
+    scale = (scale.view(np.uint32) & np.uint32(0xFFFFFF00)).view("<f4")
+    quantised = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
     return np.concatenate([scale.view(np.uint8).reshape(len(values), 4), quantised.view(np.uint8)], axis=1)
 
 

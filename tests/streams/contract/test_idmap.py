@@ -38,5 +38,8 @@ def test_items_of_equal_content_are_in_equal_order() -> None:
     forward, backward = IdMap(), IdMap(500)
     forward.insert(tables, ids, ids.astype(np.int32))
     backward.insert(tables[::-1].copy(), ids[::-1].copy(), ids[::-1].astype(np.int32))
-    for left, right in zip(list(forward.items()), list(backward.items()), strict=True):
-        assert np.array_equal(left, right)
+    tables_forward, ids_forward, slots_forward = forward.items()
+    tables_backward, ids_backward, slots_backward = backward.items()
+    assert tables_forward.tolist() == tables_backward.tolist()
+    assert ids_forward.tolist() == ids_backward.tolist()
+    assert slots_forward.tolist() == slots_backward.tolist()

@@ -1,0 +1,89 @@
+"""Amazon reviews as sequences: a folder with user_sequence.txt and item_generative_indexing_phase_0.txt.
+
+    user_sequence.txt                       user item item ...      oldest first
+    item_generative_indexing_phase_0.txt    item words ...          a short text; a few items have none
+
+Source: He and McAuley, "Ups and Downs", WWW 2016, as prepared for P5 (Geng et al., RecSys 2022). The
+files tell an order, but no time: users come one after the other, one event a second. Each event
+becomes an impression of the item and of others taken in the hour before.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from streams.contract.events import Impression, Value
+from streams.datasets.badlines import BadLines
+from streams.datasets.clock import HOUR_MS, ORDER_START_MS
+from streams.datasets.lines import Line, find_file, parse_lines, read_lines
+from streams.datasets.observed import Observed, clicks
+from streams.datasets.options import DatasetOptions
+from streams.datasets.trailing import TrailingItems
+
+MAX_HISTORY = 50
+
+
+def open_amazon(directory: Path, options: DatasetOptions, bad_lines: BadLines) -> Iterator[Observed]:
+    """One impression an event, user after user. Memory: the catalogue of item texts."""
+    sequences = find_file(directory, "user_sequence.txt")
+    texts = find_file(directory, "item_generative_indexing_phase_0.txt")
+    return _read(sequences, texts, options, bad_lines)
+
+
+def item_texts(path: Path, bad_lines: BadLines) -> dict[str, str]:
+    """Item -> its text."""
+    return dict(parse_lines(read_lines(path, bad_lines), _text, bad_lines))
+
+
+def _read(sequences: Path, texts: Path, options: DatasetOptions, bad_lines: BadLines) -> Iterator[Observed]:
+    sampler = _Sampler(options, item_texts(texts, bad_lines))
+    for user_id, items in parse_lines(read_lines(sequences, bad_lines), _sequence, bad_lines):
+        for place in range(len(items)):
+            yield sampler.observe(user_id, items, place)
+
+
+def _text(line: Line) -> tuple[str, str]:
+    item, space, text = line.text.partition(" ")
+    if not item or not space:
+        raise line.error("line", "is not an item, a space and its text", line.text)
+    return item, text
+
+
+def _sequence(line: Line) -> tuple[str, list[str]]:
+    user_id, *items = line.text.split(" ")
+    if not user_id or not items or "" in items:
+        raise line.error("line", "is not a user and items with one space between", line.text)
+    return user_id, items
+
+
+class _Sampler:
+    def __init__(self, options: DatasetOptions, texts: dict[str, str]) -> None:
+        self._options = options
+        self._rng = random.Random(options.seed)
+        self._texts = texts
+        self._taken = TrailingItems(HOUR_MS)
+        self._now_ms = ORDER_START_MS
+
+    def observe(self, user_id: str, items: list[str], place: int) -> Observed:
+        self._now_ms += 1000
+        self._taken.advance(self._now_ms)
+        item = items[place]
+        shown = self._taken.draw(self._rng, self._options.negatives, self._options.num_negatives, other_than=item)
+        shown.insert(self._rng.randrange(len(shown) + 1), item)
+        self._taken.add(self._now_ms, item)
+        history: Value = [*items[max(0, place - MAX_HISTORY) : place]]
+        impression = Impression(
+            event_id=f"amazon-{user_id}-{place}",
+            event_time_ms=self._now_ms,
+            session_id=user_id,
+            unit_id=user_id,
+            ad_ids=shown,
+            user={"user_id": user_id, "history": history},
+            candidates={"item_id": [*shown], "words": [self._words(shown_item) for shown_item in shown]},
+        )
+        return Observed(impression, clicks(impression, [item]))
+
+    def _words(self, item: str) -> list[str | int | float]:
+        return [*self._texts.get(item, "").split()]

@@ -1,0 +1,1 @@
+"""The feature schemas that come with the data sets, as TOML files."""

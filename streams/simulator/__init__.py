@@ -1,0 +1,1 @@
+"""An ad market whose true click probabilities are known."""
