@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.contract.alike import alike, dense_values, single_ids
 from streams.contract.columns import Array, Column, Jagged, column_from_values
 from streams.contract.errors import InputError
 from streams.contract.schema import Cross, Feature, Schema
-from streams.contract.values import MISSING_ID, Ids, cross_ids, dense_of, ids_of
+from streams.contract.values import Ids, cross_ids, ids_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ class FeatureTransform:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self._features = {feature.name: feature for feature in schema.features}
-        self._request = [f for f in schema.features if f.of_request]
-        self._candidate = [f for f in schema.features if not f.of_request]
+        self._request = _Plan([f for f in schema.features if f.of_request])
+        self._candidate = _Plan([f for f in schema.features if not f.of_request])
         keys_of_request = {key.name for key in schema.sparse(of_request=True)}
         self._request_crosses = [c for c in schema.crosses if c.name in keys_of_request]
         self._candidate_crosses = [c for c in schema.crosses if c.name not in keys_of_request]
@@ -85,55 +86,47 @@ class FeatureTransform:
             feature = self._features.get(name)
             if feature is None or feature.of_request != of_request:
                 side = self._request if of_request else self._candidate
-                known = ", ".join(f.name for f in side)
+                known = ", ".join(f.name for f in side.features)
                 raise InputError("unknown feature", field=f"{where}.{name}", value=name,
                                  remedy=f"the model of this schema ({self.schema.name}) knows {known}")  # fmt: skip
 
 
-def _side(features: list[Feature], columns: Mapping[str, Column], rows: int, single_ids: dict[str, Ids]) -> Side:
-    """Transforms one side; leaves the ids of single-valued features in `single_ids` for the crosses."""
-    dense: list[Array] = []
-    ids: list[Array] = []
-    lengths: list[Array] = []
-    for feature in features:
+class _Plan:
+    """The features of one side, and which of them are taken together."""
+
+    def __init__(self, features: list[Feature]) -> None:
+        self.features = features
+        self.dense = [feature for feature in features if feature.kind == "dense"]
+        self.sparse = [feature for feature in features if feature.kind != "dense"]
+        self.alike_dense = alike(self.dense)
+        self.alike_single = alike([feature for feature in features if feature.kind == "categorical"])
+
+
+def _side(plan: _Plan, columns: Mapping[str, Column], rows: int, ids_by_name: dict[str, Ids]) -> Side:
+    """Transforms one side; leaves the ids of single-valued features in `ids_by_name` for the crosses."""
+    for feature in plan.features:
         column = columns.get(feature.name)
         if column is not None and len(column) != rows:
             raise InputError(f"has {len(column)} entries where {rows} are due", field=feature.name,
                              value=len(column), remedy="give one entry a row")  # fmt: skip
-        if feature.kind == "dense":
-            dense.append(_dense(feature, column, rows))
-        elif feature.kind == "categorical":
-            single_ids[feature.name] = _single(feature, column, rows)
-            ids.append(single_ids[feature.name])
-            lengths.append(np.ones(rows, dtype=np.int32))
+    numbers = dense_values(plan.alike_dense, columns, rows)
+    ids_by_name.update(single_ids(plan.alike_single, columns, rows))
+    ids: list[Array] = []
+    lengths = np.ones((len(plan.sparse), rows), dtype=np.int32)
+    for key, feature in enumerate(plan.sparse):
+        if feature.kind == "categorical":
+            ids.append(ids_by_name[feature.name])
         else:
-            values, bag_lengths = _bag(feature, column, rows)
+            values, lengths[key] = _bag(feature, columns.get(feature.name), rows)
             ids.append(values)
-            lengths.append(bag_lengths)
+    dense = [numbers[feature.name] for feature in plan.dense]
     return Side(
-        np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
+        np.ascontiguousarray(np.concatenate(dense).reshape(len(dense), rows).T)
+        if dense
+        else np.zeros((rows, 0), dtype=np.float32),
         np.concatenate(ids) if ids else np.zeros(0, dtype=np.int64),
-        np.stack(lengths) if lengths else np.zeros((0, rows), dtype=np.int32),
+        lengths,
     )
-
-
-def _dense(feature: Feature, column: Column | None, rows: int) -> Array:
-    if column is None:
-        return dense_of(feature, [None] * rows)
-    return dense_of(feature, _flat(feature, column))
-
-
-def _single(feature: Feature, column: Column | None, rows: int) -> Ids:
-    if column is None:
-        return np.full(rows, MISSING_ID, dtype=np.int64)
-    return ids_of(feature, _flat(feature, column))
-
-
-def _flat(feature: Feature, column: Column) -> Array | list[object]:
-    if isinstance(column, Jagged):
-        raise InputError("is a list where one value is due", field=feature.name, value=len(column),
-                         remedy='send one value, or set kind = "multivalued" in the schema')  # fmt: skip
-    return column
 
 
 def _bag(feature: Feature, column: Column | None, rows: int) -> tuple[Array, Array]:

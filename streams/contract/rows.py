@@ -7,7 +7,11 @@ One generation `g` of model `m`; all keys of a bucket share a hash tag, so they 
     freshet:m:g:manifest                 Generation, JSON
     freshet:m:g:head                     Manifest of the newest version whose rows are all written, JSON
     freshet:m:g:dense                    dense parameters of that version and their version, MessagePack
-    freshet:m:g:program:NAME             exported program of the dense network
+    freshet:m:g:program:NAME             exported program of the dense network; `programs` is the set of names
+    freshet:m:g:applied                  hash: version -> wall ms when a scorer applied it first
+    freshet:m:g:tombstones               hash: version -> ids it evicted and when, until their tombstones are dropped
+    freshet:m:g:promote                  set where the generation is to become live with its first version
+    freshet:m:refused                    list of versions that the gate refused, JSON, newest first
     freshet:m:{g.b}:rows                 hash of bucket b: row field -> row value
     freshet:m:{g.b}:ads                  hash of bucket b: bundle key -> the rows of one ad, packed
 

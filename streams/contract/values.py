@@ -72,14 +72,15 @@ def ids_of(feature: Feature, values: npt.NDArray[Any] | Sequence[Any]) -> Ids:
 
 
 def _string_ids(feature: Feature, values: npt.NDArray[Any] | Sequence[Any]) -> Ids:
-    digest = xxhash.xxh3_64_intdigest
     steps = [_STRING_TRANSFORMS[name] for name in feature.transforms]
     for step in steps:
         values = [value if value is None else step(value) for value in _strings(feature, values)]
     try:
-        return np.array([digest(value) for value in values], dtype=np.uint64).view(np.int64)
+        digests = b"".join(map(xxhash.xxh3_64_digest, map(str.encode, values)))
+        return np.frombuffer(digests, dtype=">i8").astype(np.int64)
     except (TypeError, UnicodeEncodeError):
         strings = _strings(feature, values)
+    digest = xxhash.xxh3_64_intdigest
     hashed = [MISSING_ID if value is None else digest(value.encode("utf-8", "surrogatepass")) for value in strings]
     return np.array([h & 0xFFFF_FFFF_FFFF_FFFF for h in hashed], dtype=np.uint64).view(np.int64)
 
@@ -98,6 +99,8 @@ def _numbers(
     """(values with 0 where missing (N,), which are missing (N,)); checks the type and that all are finite."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "if":
         numbers, missing = values, np.zeros(len(values), dtype=np.bool_)
+    elif type(None) not in set(map(type, values)):
+        numbers, missing = _number_array(feature, values), np.zeros(len(values), dtype=np.bool_)
     else:
         missing = np.array([value is None for value in values], dtype=np.bool_)
         numbers = _number_array(feature, [0 if value is None else value for value in values])
@@ -108,12 +111,13 @@ def _numbers(
     return numbers, missing
 
 
-def _number_array(feature: Feature, values: list[Any]) -> npt.NDArray[Any]:
-    for row, value in enumerate(values):
-        if type(value) is not int and type(value) is not float:
-            raise InputError(f"entry {row} is not a number", field=feature.name, value=_plain(value),
-                             remedy="send a number or null")  # fmt: skip
-    if all(type(value) is int for value in values):
+def _number_array(feature: Feature, values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    kinds = set(map(type, values))
+    if not kinds <= {int, float}:
+        row = next(row for row, value in enumerate(values) if type(value) not in (int, float))
+        raise InputError(f"entry {row} is not a number", field=feature.name, value=_plain(values[row]),
+                         remedy="send a number or null")  # fmt: skip
+    if float not in kinds:
         try:
             return np.array(values, dtype=np.int64)
         except OverflowError as error:

@@ -1,0 +1,90 @@
+"""What a run promised, checked against what lies in the log and the store.
+
+lost and duplicate   every candidate shown must be in `examples` exactly once, and be learnt once
+torn                 a served probability must be the one that exactly its version gives
+freshness            from the event that settled a label to the first moment a version that learnt it served
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.contract.columns import Array
+from streams.contract.examples import ExampleBatch, decode_examples
+from streams.contract.manifest import ModelUpdate, UpdateAssembler
+from streams.log import EXAMPLES, MODEL_UPDATES, EventLog
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleAccount:
+    """Distinct candidates emitted, how many stand there more than once, and corrections beside."""
+
+    distinct: int
+    duplicates: int
+    corrections: int
+
+
+def example_batches(log: EventLog) -> Iterator[ExampleBatch]:
+    """Every batch in the `examples` topic, partition by partition."""
+    for _, value in _records(log, EXAMPLES):
+        decoded = decode_examples(value)
+        if isinstance(decoded, ExampleBatch):
+            yield decoded
+
+
+def model_updates(log: EventLog) -> Iterator[ModelUpdate]:
+    """Every version in `model-updates`, in order."""
+    assembler = UpdateAssembler()
+    for _, value in _records(log, MODEL_UPDATES):
+        update = assembler.add(value)
+        if update is not None:
+            yield update
+
+
+def count_examples(log: EventLog) -> ExampleAccount:
+    """Counts the examples by (impression, ad, kind)."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    corrections = 0
+    for batch in example_batches(log):
+        for row, request in enumerate(batch.request_index.tolist()):
+            if batch.correction[row]:
+                corrections += 1
+            else:
+                seen[batch.impression_id[request], batch.ad_id[row], batch.kind] += 1
+    return ExampleAccount(len(seen), sum(seen.values()) - len(seen), corrections)
+
+
+def freshness_seconds(updates: list[ModelUpdate], applied_ms: dict[int, int]) -> dict[str, float]:
+    """p50 and p99 over all examples of: served (in any version that holds them) - label settled."""
+    ages, weights, learnt_before = [np.zeros(0)], [np.zeros(0)], 0
+    for update in updates:
+        manifest = update.manifest
+        served = [at for version, at in applied_ms.items() if version >= manifest.version]
+        if manifest.ingest_quantiles_ms and served:
+            points = np.array(manifest.ingest_quantiles_ms, dtype=np.float64)
+            ages.append((min(served) - points) / 1000)
+            weights.append(np.full(len(points), (manifest.examples - learnt_before) / len(points)))
+        learnt_before = manifest.examples
+    return {"p50": _quantile(ages, weights, 0.5), "p99": _quantile(ages, weights, 0.99)}
+
+
+def _quantile(values: list[Array], weights: list[Array], q: float) -> float:
+    """The weighted q-quantile; nan of nothing."""
+    value, weight = np.concatenate(values), np.concatenate(weights)
+    if not len(value):
+        return float("nan")
+    order = np.argsort(value)
+    below = np.cumsum(weight[order])
+    return float(value[order][min(len(value) - 1, int(np.searchsorted(below, q * below[-1])))])
+
+
+def _records(log: EventLog, topic: str) -> Iterator[tuple[int, bytes]]:
+    for partition in log.partitions(topic):
+        position = log.begin_offsets([partition])[partition]
+        while records := log.read({partition: position}, max_records=500):
+            yield from ((record.offset, record.value) for record in records)
+            position = records[-1].offset + 1

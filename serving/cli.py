@@ -1,0 +1,186 @@
+"""`freshet gateway`, `freshet triton`, `freshet score` and `freshet model`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from serving.app import serve
+from serving.config import GatewayConfig
+from serving.scorer.config import ScorerConfig
+from serving.triton.config import TritonConfig
+from serving.triton.repository import write_repository
+from serving.triton.server import TritonServer
+from streams.command import Command, Result, table
+from streams.contract.errors import FreshetError, InputError, UnavailableError
+from streams.contract.settings import settings_from
+
+
+def _configure_gateway(parser: ArgumentParser) -> None:
+    known = settings_from()
+    parser.add_argument("--log", default=known.log, help="the event log (default: FRESHET_LOG)")
+    parser.add_argument("--redis", default=known.redis, help="the row store (default: FRESHET_REDIS)")
+    parser.add_argument("--triton", default=known.triton, help="the scorer (default: FRESHET_TRITON)")
+    parser.add_argument("--model", default="ads", help="the model's name")
+    parser.add_argument("--host", default="127.0.0.1", help="any other address needs API keys (--keys)")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--spool", type=Path, default=Path(".freshet/spool"), help="where impressions wait for the log")
+    parser.add_argument("--keys", type=Path, default=None, help="file of hashed API keys, see docs/http.md")
+
+
+def _gateway(args: Namespace) -> Result:
+    serve(GatewayConfig(
+        log=args.log, redis=args.redis, triton=args.triton or "http://127.0.0.1:8000", model=args.model,
+        host=args.host, port=args.port, spool_dir=args.spool, keys_file=args.keys,
+    ))  # fmt: skip
+    return {"stopped": True}
+
+
+def _configure_triton(parser: ArgumentParser) -> None:
+    known = settings_from()
+    parser.add_argument("--log", default=known.log)
+    parser.add_argument("--redis", default=known.redis)
+    parser.add_argument("--model", default="ads")
+    parser.add_argument("--dir", type=Path, default=Path(".freshet/triton"), help="its model repository and log")
+    parser.add_argument("--http-port", type=int, default=0)
+    parser.add_argument("--grpc-port", type=int, default=0)
+    parser.add_argument("--metrics-port", type=int, default=0)
+    parser.add_argument("--max-hot-rows", type=int, default=1_000_000)
+    parser.add_argument("--threads", type=int, default=1, help="of the dense network")
+
+
+def _triton(args: Namespace) -> Result:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    scorer = ScorerConfig(model=args.model, log=args.log, redis=args.redis, max_hot_rows=args.max_hot_rows,
+                          num_threads=args.threads)  # fmt: skip
+    repository = write_repository(args.dir, scorer)
+    config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port)
+    with TritonServer.start(repository, args.dir, config) as server:
+        server.load_model("ranker")
+        while not stop.wait(0.2):
+            if not server.running:
+                raise FreshetError("Triton ended", field="triton", remedy=f"read {args.dir / 'triton.log'}")
+    return {"stopped": True}
+
+
+def _add_url(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", default="", help="the gateway (default: FRESHET_GATEWAY, or what `freshet up` started)"
+    )
+    parser.add_argument("--dir", type=Path, default=Path(".freshet"), help="the folder given to `up`")
+
+
+def _gateway_url(args: Namespace) -> str:
+    if args.url or os.environ.get("FRESHET_GATEWAY"):
+        return str(args.url or os.environ["FRESHET_GATEWAY"]).rstrip("/")
+    try:
+        return str(json.loads((args.dir / "services.json").read_text())["addresses"]["gateway"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("no gateway was named", field="url",
+                         remedy="give --url http://HOST:PORT, or run `freshet up` first") from error  # fmt: skip
+
+
+def call(url: str, body: bytes | None = None) -> Any:
+    """The JSON answer of a GET, or of a POST where there is a body. Raises what the gateway's error says."""
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+    key = os.environ.get("FRESHET_API_KEY")
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise _told(error) from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise UnavailableError(f"no answer from the gateway: {error}", field="url", value=url,
+                               remedy="check the address with `freshet status`") from error  # fmt: skip
+
+
+def _told(error: urllib.error.HTTPError) -> FreshetError:
+    try:
+        told = json.loads(error.read())["error"]
+    except (ValueError, KeyError, TypeError):
+        told = {"message": f"HTTP {error.code}"}
+    kind = InputError if 400 <= error.code < 429 and error.code != 409 else FreshetError
+    return kind(told["message"], field=told.get("field"), remedy=told.get("remedy"))
+
+
+def _configure_score(parser: ArgumentParser) -> None:
+    _add_url(parser)
+    parser.add_argument("--file", type=Path, required=True, metavar="REQUEST.json", help="the body of POST /v1/score")
+
+
+def _score(args: Namespace) -> Result:
+    try:
+        body = args.file.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error}", field="file", value=str(args.file)) from error
+    answer: Result = call(f"{_gateway_url(args)}/v1/score", body)
+    return answer
+
+
+def _render_score(answer: Result) -> str:
+    rows = [("rank", "candidate", "score")]
+    rows += [(str(rank + 1), str(index), f"{answer['scores'][index]:.6f}")
+             for rank, index in enumerate(answer["ranking"])]  # fmt: skip
+    fresh = answer.get("freshness_seconds")
+    made = f"version {answer['version']} of generation {answer['generation']}, arm {answer['arm']}"
+    age = f", {fresh:.1f} s behind the newest event learnt" if fresh is not None else ""
+    return f"{table(rows)}\n{made}{age}; flags: {', '.join(answer['flags']) or 'none'}"
+
+
+def _configure_model(parser: ArgumentParser) -> None:
+    _add_url(parser)
+    parser.add_argument("action", choices=("list", "show", "rollback", "promote"))
+    parser.add_argument("number", nargs="?", type=int, help="a version (show) or a generation (rollback, promote)")
+
+
+def _model(args: Namespace) -> Result:
+    url = f"{_gateway_url(args)}/v1/models"
+    if args.action == "list":
+        listed: Result = call(url)
+        return listed
+    if args.number is None:
+        raise InputError(f"`model {args.action}` needs a number", field="number",
+                         remedy="see `freshet model list`")  # fmt: skip
+    path = f"/{args.number}" if args.action == "show" else f"/{args.number}:{args.action}"
+    answer: Result = call(url + path, None if args.action == "show" else b"{}")
+    return answer
+
+
+def _render_model(result: Result) -> str:
+    if "versions" not in result:
+        return json.dumps(result, indent=2)
+    rows = [("version", "generation", "examples", "rows", "created")]
+    for version in result["versions"]:
+        created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["created_ms"] / 1000))
+        rows.append((str(version["version"]), str(version["generation"]), str(version["examples"]),
+                     str(version["num_rows"]), created))  # fmt: skip
+    return f"live: {result['live']}\n{table(rows)}"
+
+
+COMMANDS = [
+    Command(name="score", help="Sends one scoring request.",
+            examples=("freshet score --file REQUEST.json", "freshet score --file REQUEST.json --url http://HOST:PORT"),
+            configure=_configure_score, run=_score, render=_render_score),
+    Command(name="model", help="Lists versions and generations, rolls back, promotes.",
+            examples=("freshet model list", "freshet model show 12", "freshet model rollback 1",
+                      "freshet model promote 2"),
+            configure=_configure_model, run=_model, render=_render_model),
+    Command(name="gateway", help="Serves HTTP, until stopped.",
+            examples=("freshet gateway --log embedded:DIR --redis redis://HOST:PORT --triton http://HOST:PORT",),
+            configure=_configure_gateway, run=_gateway, render=lambda r: ""),
+    Command(name="triton", help="Runs the embedded Triton with the model `ranker`, until stopped.",
+            examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",),
+            configure=_configure_triton, run=_triton, render=lambda r: ""),
+]  # fmt: skip

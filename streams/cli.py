@@ -1,0 +1,113 @@
+"""`freshet replay` and `freshet join`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from streams.command import Command, Result
+from streams.contract.errors import InputError
+from streams.contract.settings import settings_from
+from streams.datasets.options import DatasetOptions
+from streams.join_config import JoinConfig
+from streams.joiner import Joiner, JoinerConfig
+from streams.log import EVENTS, EventLog, open_log
+from streams.replay import LogSink, ReplayConfig, open_recording, replay
+
+
+def add_log(parser: ArgumentParser) -> None:
+    """The --log option, by default what FRESHET_LOG says."""
+    parser.add_argument("--log", default=settings_from().log, metavar="ADDRESS",
+                        help="embedded:DIR or kafka://HOST:PORT (default: FRESHET_LOG)")  # fmt: skip
+
+
+def log_of(args: Namespace) -> EventLog:
+    """The log that --log or FRESHET_LOG names. Raises InputError where neither does."""
+    if not args.log:
+        raise InputError("no event log was named", field="log", remedy="give --log ADDRESS or set FRESHET_LOG")
+    return open_log(args.log)
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """The options of a data set."""
+    parser.add_argument("--data", required=True, metavar="FORMAT:PATH", help="the data set")
+    parser.add_argument("--limit", type=int, default=None, metavar="N", help="N impressions at most")
+    parser.add_argument("--negatives", choices=("uniform", "popularity"), default="uniform",
+                        help="how negatives are drawn for logs of clicks alone")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-bad-lines", type=int, default=0, metavar="N", help="malformed lines to skip")
+
+
+def data_options(args: Namespace) -> DatasetOptions:
+    """What `add_data` gathered."""
+    return DatasetOptions(seed=args.seed, max_impressions=args.limit, max_bad_lines=args.max_bad_lines,
+                          negatives=args.negatives)  # fmt: skip
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, so that a worker ends between two steps."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _configure_replay(parser: ArgumentParser) -> None:
+    add_log(parser)
+    add_data(parser)
+    parser.add_argument("--speed", type=float, default=None, metavar="X", help="X times the data's own pace")
+    parser.add_argument("--topic", default=EVENTS)
+    parser.add_argument("--partitions", type=int, default=2, help="of the topic, where it is made now")
+    parser.add_argument("--no-final", action="store_true", help="do not end the stream: others go on writing")
+
+
+def _replay(args: Namespace) -> Result:
+    log = log_of(args)
+    try:
+        recording = open_recording(args.data, data_options(args))
+        log.create_topic(args.topic, args.partitions)
+        config = ReplayConfig(speed=args.speed, final_tick=not args.no_final)
+        counts = replay(recording.events, LogSink(log, args.topic), config)
+    finally:
+        log.close()
+    return {"events": counts.events, "impressions": counts.impressions, "feedback": counts.feedback,
+            "bad_lines": recording.bad_lines.count, "seconds": counts.seconds}  # fmt: skip
+
+
+def _configure_join(parser: ArgumentParser) -> None:
+    add_log(parser)
+    parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="where the join keeps its state")
+    parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
+    parser.add_argument("--partitions", default="", metavar="0,1", help="the partitions of this joiner (default: all)")
+    parser.add_argument("--tick-seconds", type=float, default=None, help="a tick where a partition had none so long")
+    parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
+
+
+def _join(args: Namespace) -> Result:
+    log = log_of(args)
+    partitions = tuple(int(p) for p in args.partitions.split(",")) if args.partitions else None
+    config = JoinerConfig(
+        state_dir=args.state, join=JoinConfig(windows_ms={"click": round(1000 * args.window_seconds)}),
+        partitions=partitions, tick_seconds=args.tick_seconds, clock=args.clock,
+    )  # fmt: skip
+    joiner = Joiner(log, config)
+    try:
+        joiner.run(stop_on_signals())
+        return joiner.stats.as_dict()
+    finally:
+        joiner.close()
+        log.close()
+
+
+COMMANDS = [
+    Command(name="replay", help="Sends a recorded log as events.",
+            examples=("freshet replay --data mind:DIR --log embedded:.freshet/log",
+                      "freshet replay --data jsonl:events.jsonl --log kafka://localhost:9092 --speed 60"),
+            configure=_configure_replay, run=_replay,
+            render=lambda r: f"{r['events']} events in {r['seconds']:.1f} s, {r['bad_lines']} bad lines"),
+    Command(name="join", help="Joins impressions with their feedback into labelled examples, until stopped.",
+            examples=("freshet join --log embedded:.freshet/log --state .freshet/join",),
+            configure=_configure_join, run=_join, render=str),
+]  # fmt: skip
