@@ -50,7 +50,8 @@ def measure(target: Target, *, clients: int, requests: int, warm_up: int = 20) -
 
 def _client(target: Target, requests: int, warm_up: int, barrier: threading.Barrier) -> list[float]:
     url = urlsplit(target.url)
-    assert url.hostname and url.port
+    assert url.hostname is not None
+    assert url.port is not None
     head = (
         f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: {target.content_type}\r\n"
         f"Content-Length: {len(target.body)}\r\n\r\n"

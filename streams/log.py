@@ -160,4 +160,6 @@ def open_log(address: str) -> EventLog:
         from streams.embedded_log import EmbeddedLog
 
         return EmbeddedLog.open(address.removeprefix("embedded:"))
-    raise InputError("unknown kind of event log", field="log", value=address, remedy="use embedded:DIR or kafka://HOST:PORT")
+    raise InputError(
+        "unknown kind of event log", field="log", value=address, remedy="use embedded:DIR or kafka://HOST:PORT"
+    )
