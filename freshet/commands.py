@@ -9,7 +9,6 @@ import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from freshet.demo import DemoConfig, render_demo, run_demo
 from freshet.doctor import run_checks
 from freshet.processes import alive, stop_pid
 from freshet.stack import Stack, StackConfig, load_state, save_state
@@ -48,6 +47,8 @@ def _configure_demo(parser: ArgumentParser) -> None:
 
 
 def _demo(args: Namespace) -> Result:
+    from freshet.demo import DemoConfig, render_demo, run_demo
+
     options = DatasetOptions(seed=args.seed, max_bad_lines=args.max_bad_lines, negatives=args.negatives)
     dataset = open_dataset(args.data, options)
     schema = schema_path(args.data)
@@ -75,6 +76,12 @@ def _demo(args: Namespace) -> Result:
         finally:
             stack.stop()
     return result
+
+
+def _render_demo(result: Result) -> str:
+    from freshet.demo import render_demo
+
+    return render_demo(result)
 
 
 def _configure_up(parser: ArgumentParser) -> None:
@@ -165,7 +172,7 @@ COMMANDS = [
     Command(name="demo", help="Runs the main job on a recorded or simulated log and gives the account.",
             examples=("freshet demo", "freshet demo --data mind:../shared/data/mind --json",
                       "freshet demo --data globo:DIR --events 200000 --log kafka://localhost:9092"),
-            configure=_configure_demo, run=_demo, render=render_demo),
+            configure=_configure_demo, run=_demo, render=_render_demo),
     Command(name="up", help="Starts the same services, long-lived.",
             examples=("freshet up --schema ads.toml", "freshet up --schema ads.toml --redis redis://cache:6379"),
             configure=_configure_up, run=_up, render=_render_status),

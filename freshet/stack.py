@@ -45,6 +45,8 @@ class StackConfig:
     publish_seconds: float = 1.0
     device: str = "cpu"
     detached: bool = False
+    learns: bool = True
+    """Whether joiner and trainer are started; without them the stack serves what others publish."""
     exit_at_end: bool = False
     """Whether the trainer ends when the stream's final tick has passed."""
 
@@ -65,9 +67,12 @@ class Stack:
             self._start_store(say)
             self._make_topics()
             self._start_scorer(say)
-            self._start_workers(say)
-            self._wait_for_gateway()
-            self._wait("trainer", self._trainer_ready.exists, timeout_seconds=180)
+            self._start_gateway(say)
+            if self.config.learns:
+                self._start_learning(say)
+            self._wait("gateway", lambda: _answers(f"{self.gateway_url}/healthz"))
+            if self.config.learns:
+                self._wait("trainer", self._trainer_ready.exists, timeout_seconds=180)
         except BaseException:
             self.stop()
             raise
@@ -136,7 +141,7 @@ class Stack:
         self.config = replace(config, triton=f"http://127.0.0.1:{http}")
         self._wait("scorer", lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), timeout_seconds=120)
 
-    def _start_workers(self, say: Callable[[str], None]) -> None:
+    def _start_gateway(self, say: Callable[[str], None]) -> None:
         config = self.config
         port = config.port or free_ports(1)[0]
         self.gateway_url = f"http://{config.host}:{port}"
@@ -144,6 +149,9 @@ class Stack:
         self._spawn("gateway", freshet_command(
             "gateway", "--host", config.host, "--port", str(port), "--model", config.model,
             "--spool", str(config.folder / "spool")))  # fmt: skip
+
+    def _start_learning(self, say: Callable[[str], None]) -> None:
+        config = self.config
         say("joiner, trainer")
         self._spawn("joiner", freshet_command(
             "join", "--state", str(config.folder / "join"), "--window-seconds", str(config.window_seconds),
@@ -151,12 +159,9 @@ class Stack:
         self._spawn("trainer", freshet_command(
             "train", "--recipe", config.recipe, "--schema", str(config.schema), "--model", config.model,
             "--checkpoints", str(config.folder / "checkpoints"), "--publish-seconds", str(config.publish_seconds),
-            "--device", config.device, "--resume", "--summary", str(self.trainer_summary),
+            "--device", config.device, "--resume", "--promote", "--summary", str(self.trainer_summary),
             "--ready", str(self._trainer_ready),
             *(["--until-final"] if config.exit_at_end else [])))  # fmt: skip
-
-    def _wait_for_gateway(self) -> None:
-        self._wait("gateway", lambda: _answers(f"{self.gateway_url}/healthz"))
 
     def _wait(self, name: str, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
         deadline = time.monotonic() + timeout_seconds

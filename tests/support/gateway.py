@@ -1,0 +1,85 @@
+"""A real gateway on a free port for tests, and a plain client of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from serving.app import GatewayConfig, create_server
+from streams.contract.encoding import decode_event
+from streams.contract.events import Event
+from streams.log import EVENTS, EventLog
+from tests.support.valkey import wait_until
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The error in the body."""
+        found: dict[str, str] = self.json["error"]
+        return found
+
+
+class Http:
+    """A client of one gateway; every call is a connection of its own."""
+
+    def __init__(self, address: str) -> None:
+        self.host = address.removeprefix("http://")
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """GET."""
+        return self.call("GET", path, None, headers)
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
+        """POST of bytes, or of anything else as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.call("POST", path, data, headers)
+
+    def call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None) -> Reply:
+        """One request."""
+        connection = http.client.HTTPConnection(self.host, timeout=30)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return Reply(answer.status, {name.lower(): v for name, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def gateway(config: GatewayConfig) -> Iterator[Http]:
+    """A gateway that serves until the end of the block, then has written what was shown."""
+    server = create_server(config)
+    ready = threading.Event()
+    thread = threading.Thread(target=server.serve_until_stopped, args=(lambda address: ready.set(),))
+    thread.start()
+    try:
+        wait_until(lambda: ready.is_set() or not thread.is_alive(), "the gateway did not come up")
+        assert ready.is_set()
+        yield Http(server.address)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def read_events(log: EventLog) -> list[Event]:
+    """Everything in `events`, partition by partition."""
+    begin = log.begin_offsets(log.partitions(EVENTS))
+    return [decode_event(record.value) for record in log.read(begin, max_records=10_000)]

@@ -1,0 +1,107 @@
+"""A trainer in processes of its own, killed as often as asked: `python -m tests.support.killed_trainer …`.
+
+The modules are loaded once, then every life of the trainer is a fork: it opens the log, resumes
+the newest checkpoint and trains until its parent sends SIGKILL, or the stream's final marks are
+reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from streams.log import open_log
+from tests.support.toy_examples import toy_recipe, toy_schema
+from trainer.checkpoint import CheckpointConfig, CheckpointStore
+from trainer.checkpoint_files import Content, read_files
+from trainer.learner import Learner
+from trainer.loop import Trainer, TrainerConfig, TrainProgress
+from trainer.source import SourceConfig
+
+CHECKPOINT_STEPS = 7
+MOST_STEPS_A_LIFE = 30
+
+
+def run(address: str, topic: str, folder: Path, *, kills: int, seed: int = 0) -> dict[str, Any]:
+    """Trains over the log to its end in another process with so many kills on the way; what `main` reports."""
+    command = [sys.executable, "-W", "ignore", "-m", __name__, address, topic, str(folder), str(kills), str(seed)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def digest(content: Content) -> dict[str, str]:
+    """A checksum of each part of a checkpoint: weights, optimizers, id maps, scores, random state, positions."""
+    digests = {}
+    for part, tensors in content.tensors.items():
+        sums = [f"{name} {array.dtype} {array.shape} {xxhash.xxh3_128_hexdigest(array.tobytes())}"
+                for name, array in sorted(tensors.items())]  # fmt: skip
+        digests[part] = xxhash.xxh3_128_hexdigest("\n".join(sums).encode())
+    digests["state"] = xxhash.xxh3_128_hexdigest(json.dumps(content.state, sort_keys=True).encode())
+    return digests
+
+
+def train(address: str, topic: str, folder: Path, steps: int) -> None:
+    """One life: writes a line to the pipe `steps` after every batch."""
+    log = open_log(address)
+    store = CheckpointStore(folder)
+
+    def tell(progress: TrainProgress) -> None:
+        os.write(steps, b".")
+
+    config = TrainerConfig(
+        source=SourceConfig(topic=topic),
+        checkpoint=CheckpointConfig(every_steps=CHECKPOINT_STEPS, every_seconds=0),
+        progress_seconds=0,
+    )
+    trainer = Trainer(log, Learner(toy_schema(), toy_recipe()), store, config, on_progress=tell)
+    trainer.resume()
+    trainer.run()
+    store.close()
+    log.close()
+
+
+def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rng: random.Random) -> bool:
+    """Forks a trainer and kills it after so many batches (None: never); whether it came to the end."""
+    heard, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        train(address, topic, folder, told)
+        os._exit(0)
+    os.close(told)
+    if kill_after is not None:
+        for _ in range(kill_after):
+            os.read(heard, 1)
+        time.sleep(rng.random() * 0.02)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    os.close(heard)
+    if status not in (0, signal.SIGKILL):
+        raise SystemExit(f"the trainer ended with status {status}")
+    return status == 0
+
+
+def main() -> None:
+    address, topic, folder, kills, seed = *sys.argv[1:3], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+    rng, killed = random.Random(seed), 0
+    while killed < kills:
+        killed += not live_once(address, topic, folder, rng.randrange(MOST_STEPS_A_LIFE), rng)
+    live_once(address, topic, folder, None, rng)
+    store = CheckpointStore(folder)
+    content = read_files(folder / store.names()[-1])
+    report = {"killed": killed, "step": content.step, "digest": digest(content), "state": content.state}
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()
