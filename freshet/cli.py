@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, runs, prints; returns the exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    _log_to_stderr()
     command: Command = args.command
     try:
         result = command.run(args)
@@ -38,6 +38,15 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     _print(result, command, as_json=args.json)
     return 0
+
+
+def _log_to_stderr() -> None:
+    """Our own loggers from INFO on, libraries from WARNING on."""
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+    )
+    for package in ("streams", "trainer", "serving", "llm_rec", "freshet"):
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def build_parser() -> argparse.ArgumentParser:
