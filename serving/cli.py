@@ -1,4 +1,4 @@
-"""`freshet gateway`, `freshet triton`, `freshet score` and `freshet model`."""
+"""`freshet gateway`, `triton`, `score` and `model`. What is heavy is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from serving.app import serve
-from serving.config import GatewayConfig
-from serving.scorer.config import ScorerConfig
-from serving.triton.config import TritonConfig
-from serving.triton.repository import write_repository
-from serving.triton.server import TritonServer
 from streams.command import Command, Result, table
 from streams.contract.errors import FreshetError, InputError, UnavailableError
 from streams.contract.settings import settings_from
@@ -37,6 +31,9 @@ def _configure_gateway(parser: ArgumentParser) -> None:
 
 
 def _gateway(args: Namespace) -> Result:
+    from serving.app import serve
+    from serving.config import GatewayConfig
+
     serve(GatewayConfig(
         log=args.log, redis=args.redis, triton=args.triton or "http://127.0.0.1:8000", model=args.model,
         host=args.host, port=args.port, spool_dir=args.spool, keys_file=args.keys,
@@ -58,6 +55,11 @@ def _configure_triton(parser: ArgumentParser) -> None:
 
 
 def _triton(args: Namespace) -> Result:
+    from serving.scorer.config import ScorerConfig
+    from serving.triton.config import TritonConfig
+    from serving.triton.repository import write_repository
+    from serving.triton.server import TritonServer
+
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.app import GatewayConfig, create_server
+from serving.limits import LimitsConfig
 from streams.contract.encoding import decode_event
 from streams.contract.events import Event
 from streams.log import EVENTS, EventLog
+from tests.support.published import MODEL
+from tests.support.serving_model import ModelWorld
 from tests.support.valkey import wait_until
 
 
@@ -83,3 +86,38 @@ def read_events(log: EventLog) -> list[Event]:
     """Everything in `events`, partition by partition."""
     begin = log.begin_offsets(log.partitions(EVENTS))
     return [decode_event(record.value) for record in log.read(begin, max_records=10_000)]
+
+
+LIMITS = LimitsConfig(max_body_bytes=500_000, deadline_ms=20_000)
+
+
+def config_for(world: ModelWorld, triton: str = "inprocess", **more: Any) -> GatewayConfig:
+    """A gateway of the world on a free port."""
+    fields = {"spool_dir": world.folder / "spool", "limits": LIMITS, "live_poll_seconds": 0.02, "port": 0, **more}
+    return GatewayConfig(log=world.log.address, redis=world.redis.address, triton=triton, model=MODEL, **fields)
+
+
+def wait_until_ready(http: Http) -> None:
+    """Waits until the gateway can score."""
+    wait_until(lambda: http.get("/readyz").status == 200, "the gateway was not ready", 60)
+
+
+def score_body(**changes: Any) -> dict[str, Any]:
+    """A request that is as it should be, but for the changes."""
+    body: dict[str, Any] = {
+        "unit_id": "u",
+        "user": {"user": "u", "history": ["a", "b"]},
+        "candidates": {"ad_id": ["1", "2", "3"], "article": ["a", "b", "z"], "age": [1.0, 2, None]},
+    }
+    return {**body, **changes}
+
+
+def candidates(**changes: Any) -> dict[str, Any]:
+    """A request with other candidate columns."""
+    return score_body(candidates={**score_body()["candidates"], **changes})
+
+
+def logged(world: ModelWorld, event_id: str) -> list[Any]:
+    """The events of that id, once there is one."""
+    wait_until(lambda: any(e.event_id == event_id for e in read_events(world.log)), f"{event_id} was not logged")
+    return [event for event in read_events(world.log) if event.event_id == event_id]

@@ -55,10 +55,14 @@ class PublishedModel:
 
     def begin(self, *, live: bool = True) -> None:
         """Writes the generation and its first version, and makes it live."""
-        self.store.write_generation(self.described, export_programs(self.network))
+        self.write_generation()
         self.publish()
         if live:
             self.store.set_live(self.generation)
+
+    def write_generation(self) -> None:
+        """Writes the generation without a version."""
+        self.store.write_generation(self.described, export_programs(self.network))
 
     def publish(
         self,

@@ -1,0 +1,84 @@
+"""A thread that brings the versions of `model-updates` to the generation that scores."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from serving.scorer.config import ScorerConfig
+from serving.scorer.loader import read_updates
+from serving.scorer.scorer import Scorer
+from serving.scorer.served_generation import ServedGeneration
+from streams.contract.errors import FreshetError, UnavailableError
+from streams.log import EventLog
+
+_LOG = logging.getLogger(__name__)
+_PAUSE_SECONDS = 0.05
+_RETRY_SECONDS = 0.001
+
+
+class Follower:
+    """Reads, prepares off the batches' path, applies between two batches."""
+
+    def __init__(
+        self, scorer: Scorer, log: EventLog, config: ScorerConfig, on_applied: Callable[[], None]
+    ) -> None:
+        """`on_applied` is called, on this thread, after versions were applied or a generation broke."""
+        self._scorer = scorer
+        self._log = log
+        self._config = config
+        self._on_applied = on_applied
+        self._stopped = threading.Event()
+        self._away = False
+        self._thread = threading.Thread(target=self._run, name="scorer-follower", daemon=True)
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; returns when it has ended."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            served = self._scorer.served
+            if served is None or served.broken:
+                self._scorer.note_followed()
+                self._stopped.wait(_PAUSE_SECONDS)
+                continue
+            try:
+                self._step(served)
+            except UnavailableError as error:
+                self._note_away(error)
+            except FreshetError as error:
+                _LOG.warning("generation %d must be loaded again: %s", served.generation.generation, error)
+                self._give_up(served)
+            except Exception:
+                # A follower that ends would leave scores that grow stale for ever.
+                _LOG.exception("generation %d must be loaded again", served.generation.generation)
+                self._give_up(served)
+
+    def _step(self, served: ServedGeneration) -> None:
+        """Never waits for the lock: a batch that holds it may be waiting for the next version itself."""
+        patience = _RETRY_SECONDS if served.num_waiting else self._config.log_poll_seconds
+        records = read_updates(self._log, served.next_offset, patience)
+        self._scorer.note_followed()
+        self._away = False
+        served.follow(records)
+        if self._scorer.apply_if_idle(served) or records:
+            self._on_applied()
+
+    def _give_up(self, served: ServedGeneration) -> None:
+        served.broken = True
+        self._on_applied()
+        self._stopped.wait(_PAUSE_SECONDS)
+
+    def _note_away(self, error: UnavailableError) -> None:
+        if not self._away:
+            _LOG.warning("scores grow stale: %s", error)
+        self._away = True
+        time.sleep(min(_PAUSE_SECONDS, error.retry_after_seconds))
