@@ -46,11 +46,11 @@ class TablesConfig:
     capacity_of: Mapping[str, int] | None = None
     """Table -> rows, where it differs from `capacity`."""
     optimizer: Literal["adagrad", "rowwise_adagrad", "sgd"] = "adagrad"
-    learning_rate: float = 0.02
+    learning_rate: float = 0.04
     epsilon: float = 1e-8
     initial_accumulator: float = 0.0
     """Where Adagrad's sum of squares starts, for a row that is new too."""
-    initial_scale: float = 1.0
+    initial_scale: float = 0.1
     """A new row is uniform in ±initial_scale / sqrt(D)."""
     seed: int = 0
 

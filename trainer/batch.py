@@ -1,0 +1,95 @@
+"""A FeatureBatch with its ids as rows: what tables and network take.
+
+    FeatureBatch                         RowBatch
+    request.ids   (n_r,)  ── vocabulary ──>  request   Bags: rows (n_r,), lengths (F_r, R)
+    candidate.ids (n_c,)  ── vocabulary ──>  candidate Bags: rows (n_c,), lengths (F_c, E)
+    dense, request_index  ── as tensors ──>  (R, N_r), (E, N_c), (E,) int64
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streams.contract.columns import Array
+from streams.contract.examples import ExampleBatch
+from streams.contract.features import FeatureBatch, Side
+from streams.contract.schema import Schema
+from trainer.model.tables import Bags
+from trainer.vocabulary import Assignment, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """R requests and E candidates on the device, and what the vocabulary did for them."""
+
+    request: Bags
+    candidate: Bags
+    request_dense: Tensor
+    candidate_dense: Tensor
+    request_index: Tensor
+    assignment: Assignment
+
+
+class RowLookup:
+    """Turns ids into rows, in the order of batches: it admits and evicts on the way."""
+
+    def __init__(self, schema: Schema, vocabulary: Vocabulary, device: torch.device) -> None:
+        numbers = {name: number for number, name in enumerate(schema.tables)}
+        self._request_tables = _key_tables(schema, numbers, of_request=True)
+        self._candidate_tables = _key_tables(schema, numbers, of_request=False)
+        self._vocabulary = vocabulary
+        self._device = device
+
+    def __call__(self, features: FeatureBatch, now_ms: int) -> RowBatch:
+        """Rows and tensors of one batch whose newest event is at `now_ms`."""
+        request, candidate = features.request, features.candidate
+        tables = np.concatenate([
+            _tables_of(request, self._request_tables), _tables_of(candidate, self._candidate_tables)
+        ])  # fmt: skip
+        assignment = self._vocabulary.assign(tables, np.concatenate([request.ids, candidate.ids]), now_ms)
+        split = len(request.ids)
+        return RowBatch(
+            Bags(assignment.rows[:split], request.lengths),
+            Bags(assignment.rows[split:], candidate.lengths),
+            self._tensor(request.dense),
+            self._tensor(candidate.dense),
+            self._tensor(features.request_index.astype(np.int64)),
+            assignment,
+        )
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+def labels_of(examples: ExampleBatch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """label (E,), weight (E,) float32. Copied, as what was decoded is read-only."""
+    return torch.tensor(examples.label, device=device), torch.tensor(examples.weight, device=device)
+
+
+def ad_columns(schema: Schema) -> list[int]:
+    """Places among the candidate's sparse keys of those that belong to the ad alone and hold one value."""
+    single = {feature.name for feature in schema.features if feature.kind == "categorical"}
+    return [place for place, key in enumerate(schema.sparse(of_request=False)) if key.name in single]
+
+
+def ad_ids(candidate: Side, columns: list[int]) -> Array:
+    """Ids (E, len(columns)) of the candidates' single-valued keys."""
+    num_candidates = candidate.lengths.shape[1]
+    starts = np.concatenate([[0], np.cumsum(candidate.lengths.sum(axis=1, dtype=np.int64))])
+    ids = np.empty((num_candidates, len(columns)), dtype=np.int64)
+    for at, column in enumerate(columns):
+        ids[:, at] = candidate.ids[starts[column] : starts[column] + num_candidates]
+    return ids
+
+
+def _key_tables(schema: Schema, numbers: dict[str, int], *, of_request: bool) -> Array:
+    return np.array([numbers[key.table] for key in schema.sparse(of_request=of_request)], dtype=np.int16)
+
+
+def _tables_of(side: Side, key_tables: Array) -> Array:
+    """The table of each id: the keys' tables, repeated for the ids of each key."""
+    return np.repeat(key_tables, side.lengths.sum(axis=1, dtype=np.int64))

@@ -1,0 +1,129 @@
+"""One model that learns: predict, score, learn. It knows no log, no files and no publisher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from streams.contract.columns import Array
+from streams.contract.errors import FreshetError, InputError
+from streams.contract.examples import ExampleBatch
+from streams.contract.features import FeatureBatch
+from streams.contract.schema import Schema
+from trainer.batch import RowBatch, RowLookup, ad_columns, ad_ids, labels_of
+from trainer.changes import Changes
+from trainer.dense_optimizer import build_optimizer
+from trainer.model.network import build_network
+from trainer.model.tables import LocalTables
+from trainer.progressive import Progressive
+from trainer.recipes import RecipeConfig
+from trainer.tally import Floats
+from trainer.vocabulary import Vocabulary
+
+
+@dataclass(slots=True)
+class Counters:
+    """How much was learnt. Times: the newest event's on the data's clock; the newest label's on the wall clock."""
+
+    step: int = 0
+    examples: int = 0
+    newest_event_time_ms: int = 0
+    newest_ingest_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Predictions of E examples made before they were learnt: logit (E,), loss (E,), nan for corrections."""
+
+    logit: Array
+    loss: Floats
+
+
+class Learner:
+    """Tables, dense network, their optimizers, vocabulary and scores of one recipe over one schema."""
+
+    def __init__(self, schema: Schema, recipe: RecipeConfig, *, device: str = "cpu") -> None:
+        """An untrained model. Raises InputError for a device that is not there, or what cannot be built."""
+        self.schema = schema
+        self.recipe = recipe
+        self._device = checked_device(device)
+        self.tables = LocalTables(schema, recipe.tables, device=device)
+        self.network = build_network(schema, recipe.network).to(self._device)
+        self.optimizer = build_optimizer(self.network, recipe.optimizer)
+        self.vocabulary = Vocabulary({n: self.tables.capacity(n) for n in self.tables.names}, recipe.vocabulary)
+        self.progressive = Progressive(recipe.progressive)
+        self.counters = Counters()
+        self._ad_columns = ad_columns(schema)
+        self.changes = Changes(self.vocabulary.num_slots, len(self._ad_columns))
+        self._rows = RowLookup(schema, self.vocabulary, self._device)
+
+    def learn(self, examples: ExampleBatch, features: FeatureBatch) -> Scored:
+        """Predicts E examples, scores them, then learns them.
+
+        Raises FreshetError where a prediction is not finite: the model has diverged, and nothing is learnt.
+        """
+        newest_ms = int(examples.event_time_ms.max())
+        batch = self._rows(features, newest_ms)
+        self._begin_rows(batch)
+        logits = self._forward(batch)
+        predicted = logits.detach().float().cpu().numpy()
+        if not np.isfinite(predicted).all():
+            raise FreshetError("predictions are not finite: the model has diverged", field="recipe",
+                               value=self.recipe.name,
+                               remedy="lower the learning rates and resume from an earlier checkpoint")  # fmt: skip
+        losses = self.progressive.add(examples, predicted)
+        self._update(logits, examples)
+        self._account(examples, features, batch, newest_ms)
+        return Scored(predicted, losses)
+
+    def _begin_rows(self, batch: RowBatch) -> None:
+        """Gives admitted ids their first values."""
+        admitted = batch.assignment.admitted
+        if len(admitted):
+            rows = admitted.slots - self.vocabulary.offsets[admitted.tables]
+            self.tables.begin_rows(admitted.tables, admitted.ids, rows)
+
+    def _forward(self, batch: RowBatch) -> torch.Tensor:
+        of_request, of_candidate = self.tables.forward(batch.request, batch.candidate)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            logits: torch.Tensor = self.network(
+                batch.request_dense, of_request, batch.candidate_dense, of_candidate, batch.request_index
+            )
+        return logits
+
+    def _update(self, logits: torch.Tensor, examples: ExampleBatch) -> None:
+        """One step. The sum of losses is divided by the full batch, so a short batch weighs as much an example."""
+        label, weight = labels_of(examples, self._device)
+        if not self.recipe.learn_corrections:
+            weight = weight * torch.from_numpy(~examples.correction).to(self._device)
+        loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
+        self.optimizer.zero_grad()
+        (loss / self.recipe.batch_size).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def _account(self, examples: ExampleBatch, features: FeatureBatch, batch: RowBatch, newest_ms: int) -> None:
+        counters, settled_ms = self.counters, examples.decided_ingest_ms
+        counters.step += 1
+        counters.examples += len(examples)
+        counters.newest_event_time_ms = max(counters.newest_event_time_ms, newest_ms)
+        counters.newest_ingest_ms = max(counters.newest_ingest_ms, int(settled_ms.max()))
+        ads = ad_ids(features.candidate, self._ad_columns)
+        self.changes.record(batch.assignment.slots, batch.assignment.evicted, ads, settled_ms)
+
+    @property
+    def ad_keys(self) -> tuple[str, ...]:
+        """Names of the ad's single-valued keys, as the columns of a delta's `ads`."""
+        keys = self.schema.sparse(of_request=False)
+        return tuple(keys[place].name for place in self._ad_columns)
+
+
+def checked_device(name: str) -> torch.device:
+    """The device of that name. Raises InputError where it is unknown or not there."""
+    if name not in ("cpu", "cuda"):
+        raise InputError("unknown device", field="device", value=name, remedy="use cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device", field="device", value=name, remedy="use cpu")
+    return torch.device(name)

@@ -1,0 +1,265 @@
+"""The continual trainer: reads examples turn by turn, learns them, checkpoints and publishes when due.
+
+    examples ─> source ─> transform ┆ thread ┆ ─> predict, score, learn ─> checkpoint?  publish?
+
+A checkpoint holds the model and where the log stands behind its last batch, in one commit. After a
+kill the newest one is resumed, and the same batches follow: the model is the one of a run that was
+never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from streams.contract.errors import UnavailableError
+from streams.contract.features import FeatureTransform
+from streams.log import EventLog
+from trainer.aside import DeadLetterSender
+from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
+from trainer.checkpoint_files import Content
+from trainer.cursor import Cursor, cursor_from_state, cursor_to_state
+from trainer.delta import Publisher
+from trainer.learner import Learner
+from trainer.learner_state import learner_tensors, learner_values, load_learner
+from trainer.offering import Offering
+from trainer.prefetch import Prefetcher
+from trainer.prepare import Prepared
+from trainer.source import ExampleSource, SourceConfig
+from trainer.tally import Scores
+
+_LOGGER = logging.getLogger(__name__)
+
+GROUP = "trainer"
+"""The consumer group under which the log keeps how far checkpoints have come; for monitoring and retention."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerConfig:
+    """How a trainer runs; what it learns is the recipe's. Kind and batch size of `source` are the recipe's too."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    progress_seconds: float = 1.0
+    prefetch: int = 4
+    threads: int = 1
+    """Threads of one tensor operation; sums may differ in their last bits between different numbers of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainProgress:
+    """Where the trainer stands. Times: the data's clock for `newest_event_time_ms`, else the wall clock."""
+
+    step: int
+    examples: int
+    examples_per_second: float
+    newest_event_time_ms: int
+    newest_ingest_ms: int
+    window: Scores
+    lifetime: Scores
+    num_rows: int
+    num_corrections: int
+    num_other_kind: int
+    num_dead_letters: int
+    versions_taken: int
+    versions_refused: int
+    offsets: dict[str, list[int]]
+    checkpoint: str
+    checkpoint_seconds: float
+    refused_checkpoints: tuple[Refused, ...] = ()
+
+
+class Trainer:
+    """Runs a learner over the log until it is stopped, or the log's final marks are reached."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        learner: Learner,
+        checkpoints: CheckpointStore,
+        config: TrainerConfig | None = None,
+        *,
+        publisher: Publisher | None = None,
+        on_progress: Callable[[TrainProgress], None] = lambda progress: None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """`stop` ends the run after the present batch, with a checkpoint. See `resume` to go on from one."""
+        config = config or TrainerConfig()
+        recipe = learner.recipe
+        self._log = log
+        self._learner = learner
+        self._checkpoints = checkpoints
+        self._config = replace(
+            config, source=replace(config.source, kind=recipe.kind, batch_size=recipe.batch_size)
+        )
+        self._topic = config.source.topic
+        self._offering = Offering(learner, publisher, self._topic) if publisher else None
+        self._on_progress = on_progress
+        self._stop = stop or threading.Event()
+        self._aside = DeadLetterSender(log, self._topic, self._stop)
+        self._cursor: Cursor | None = None
+        self._refused: list[Refused] = []
+        self._timing = _Timing()
+
+    def resume(self) -> Loaded:
+        """Takes the newest valid checkpoint, if there is one; says which were refused.
+
+        Raises InputError where it does not fit schema or recipe, or has another format.
+        """
+        loaded = self._checkpoints.load_newest()
+        self._refused = loaded.refused
+        if loaded.content is not None:
+            load_learner(self._learner, loaded.content.tensors, loaded.content.state)
+            self._cursor = cursor_from_state(loaded.content.state["cursor"])
+            self._timing.saved_step = self._learner.counters.step
+        return loaded
+
+    def run(self) -> TrainProgress:
+        """Trains until `stop` is set or the stream has ended; a last checkpoint is made either way."""
+        torch.set_num_threads(self._config.threads)
+        if self._cursor is None:
+            torch.manual_seed(self._learner.recipe.tables.seed)
+        source = ExampleSource(
+            self._log, self._config.source, cursor=self._cursor,
+            on_undecodable=self._aside.undecodable, stop=self._stop,
+        )  # fmt: skip
+        self._cursor = source.cursor
+        ahead = Prefetcher(
+            source, FeatureTransform(self._learner.schema),
+            on_bad_request=self._aside.bad_request, stop=self._stop, depth=self._config.prefetch,
+        )  # fmt: skip
+        self._timing.begin(self._learner.counters.examples, self._config.checkpoint.every_seconds)
+        try:
+            for prepared in ahead:
+                self._turn(prepared)
+        finally:
+            ahead.close()
+        self._save()
+        self.offer()
+        progress = self.progress()
+        self._on_progress(progress)
+        return progress
+
+    def offer(self) -> bool:
+        """Offers what has changed to the publisher, where there is one and it wants some; whether it was taken."""
+        if self._offering is None or self._cursor is None:
+            return False
+        return self._offering.offer_if_due(self._cursor)
+
+    def progress(self) -> TrainProgress:
+        """Where the trainer stands now."""
+        learner, counters, timing = self._learner, self._learner.counters, self._timing
+        assert self._cursor is not None, "progress is known once the run has begun"
+        return TrainProgress(
+            step=counters.step,
+            examples=counters.examples,
+            examples_per_second=timing.examples_per_second(counters.examples),
+            newest_event_time_ms=counters.newest_event_time_ms,
+            newest_ingest_ms=counters.newest_ingest_ms,
+            window=learner.progressive.window_scores(),
+            lifetime=learner.progressive.lifetime.scores(),
+            num_rows=len(learner.vocabulary),
+            num_corrections=learner.progressive.num_corrections,
+            num_other_kind=self._cursor.num_other_kind,
+            num_dead_letters=sum(self._aside.counts.values()),
+            versions_taken=self._offering.num_taken if self._offering else 0,
+            versions_refused=self._offering.num_refused if self._offering else 0,
+            offsets=self._cursor.offsets(self._topic),
+            checkpoint=timing.checkpoint,
+            checkpoint_seconds=timing.checkpoint_seconds,
+            refused_checkpoints=tuple(self._refused),
+        )
+
+    def _turn(self, prepared: Prepared) -> None:
+        if prepared.examples is not None and prepared.features is not None:
+            self._learner.learn(prepared.examples, prepared.features)
+        self._cursor = prepared.cursor
+        self.offer()
+        if self._checkpoint_due():
+            self._save()
+        if self._timing.progress_due(self._config.progress_seconds):
+            self._on_progress(self.progress())
+
+    def _checkpoint_due(self) -> bool:
+        config, timing = self._config.checkpoint, self._timing
+        steps = self._learner.counters.step - timing.saved_step
+        by_steps = config.every_steps > 0 and steps >= config.every_steps
+        by_time = config.every_seconds > 0 and time.monotonic() >= timing.save_at
+        return by_steps or by_time
+
+    def _save(self) -> None:
+        """Commits a checkpoint. Where the disk refuses, training goes on and it is tried again later."""
+        began, step = time.monotonic(), self._learner.counters.step
+        assert self._cursor is not None, "nothing is saved before the run has begun"
+        state = {**learner_values(self._learner), "cursor": cursor_to_state(self._cursor), "topic": self._topic}
+        try:
+            self._timing.checkpoint = self._checkpoints.save(Content(step, learner_tensors(self._learner), state))
+        except UnavailableError as error:
+            _LOGGER.error("%s", error)
+            self._timing.save_at = time.monotonic() + error.retry_after_seconds
+            return
+        self._timing.saved(step, began, self._config.checkpoint.every_seconds)
+        self._commit_offsets()
+
+    def _commit_offsets(self) -> None:
+        assert self._cursor is not None
+        positions = zip(self._log.partitions(self._topic), self._cursor.positions, strict=True)
+        try:
+            self._log.commit_offsets(GROUP, {partition: offset for partition, (offset, _) in positions})
+        except UnavailableError as error:
+            _LOGGER.warning("the log does not know of the newest checkpoint: %s", error)
+
+
+@dataclass(slots=True)
+class _Timing:
+    """When things were done last, in seconds of the monotonic clock."""
+
+    began: float = 0.0
+    examples_before: int = 0
+    save_at: float = 0.0
+    saved_step: int = 0
+    checkpoint: str = ""
+    checkpoint_seconds: float = 0.0
+    reported: float = 0.0
+
+    def begin(self, examples: int, save_every_seconds: float) -> None:
+        self.began = self.reported = time.monotonic()
+        self.save_at = self.began + save_every_seconds
+        self.examples_before = examples
+
+    def saved(self, step: int, began: float, every_seconds: float) -> None:
+        now = time.monotonic()
+        self.saved_step, self.checkpoint_seconds, self.save_at = step, now - began, now + every_seconds
+
+    def progress_due(self, every_seconds: float) -> bool:
+        due = time.monotonic() - self.reported >= every_seconds
+        if due:
+            self.reported = time.monotonic()
+        return due
+
+    def examples_per_second(self, examples: int) -> float:
+        seconds = time.monotonic() - self.began
+        return (examples - self.examples_before) / seconds if seconds > 0 else 0.0
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Sets `stop` on SIGTERM and SIGINT while the body runs; only in the main thread."""
+
+    def on_signal(number: int, frame: object) -> None:
+        _LOGGER.info("%s: stopping after a checkpoint", signal.Signals(number).name)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,74 @@
+"""Raw example columns to ids and dense values; requests that cannot be transformed are set aside alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.contract.errors import InputError
+from streams.contract.examples import ExampleBatch, concat_batches
+from streams.contract.features import FeatureBatch, FeatureTransform
+from trainer.cursor import Cursor
+
+OnBadRequest = Callable[[ExampleBatch, str], None]
+"""Called with the examples of one request that was set aside, and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One batch, ready for vocabulary and tables: the examples it came from, their features, the log behind it.
+
+    `examples` and `features` are None where the turn left nothing to learn; `last` ends the stream.
+    """
+
+    examples: ExampleBatch | None
+    features: FeatureBatch | None
+    cursor: Cursor
+    last: bool = False
+
+
+def transform(examples: ExampleBatch, to_features: FeatureTransform) -> FeatureBatch:
+    """The features of R requests and E examples. Raises InputError naming feature, entry and value."""
+    return to_features(
+        examples.request, examples.candidate, examples.request_index, num_requests=examples.num_requests
+    )
+
+
+def transform_good(
+    examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest
+) -> tuple[ExampleBatch, FeatureBatch] | None:
+    """The examples that can be transformed, with their features; None where none can. Order is kept."""
+    try:
+        return examples, transform(examples, to_features)
+    except InputError:
+        good = _good_requests(examples, to_features, on_bad)
+    if not good:
+        return None
+    kept = concat_batches(good)
+    return kept, transform(kept, to_features)
+
+
+def _good_requests(
+    examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest
+) -> list[ExampleBatch]:
+    """Halves the requests until each part is good throughout, or one bad request alone."""
+    try:
+        transform(examples, to_features)
+    except InputError as error:
+        halves = _halves(examples)
+        if halves is None:
+            on_bad(examples, str(error))
+            return []
+        return [good for half in halves for good in _good_requests(half, to_features, on_bad)]
+    return [examples]
+
+
+def _halves(examples: ExampleBatch) -> tuple[ExampleBatch, ExampleBatch] | None:
+    """Two runs of examples without a request in common; None where there is but one request."""
+    changes = np.flatnonzero(np.diff(examples.request_index)) + 1
+    if not len(changes):
+        return None
+    middle = int(changes[len(changes) // 2])
+    return examples.slice(0, middle), examples.slice(middle, len(examples))

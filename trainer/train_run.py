@@ -1,0 +1,125 @@
+"""One run of the trainer from the command line's arguments: build, run, publish the last version, close."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from argparse import Namespace
+from contextlib import ExitStack
+
+from streams.command import Result, say
+from streams.contract.errors import InputError
+from streams.contract.schema import Schema, load_schema
+from streams.log import EventLog, open_log
+from streams.row_store import open_row_store
+from trainer.checkpoint import CheckpointConfig, CheckpointStore
+from trainer.commit import PublishTarget
+from trainer.learner import Learner
+from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
+from trainer.model.export import export_programs
+from trainer.model.network import describe_network
+from trainer.publish import PublishConfig, ThreadedPublisher
+from trainer.recipes import recipe
+from trainer.source import SourceConfig
+
+_LAST_VERSION_SECONDS = 30.0
+
+
+def train(args: Namespace) -> Result:
+    """Trains as `args` say; returns the account. Raises InputError, UnavailableError, ConflictError."""
+    if not args.log:
+        raise InputError("no event log was named", field="log", remedy="give --log ADDRESS or set FRESHET_LOG")
+    schema = load_schema(args.schema)
+    learner = Learner(schema, recipe(args.recipe, seed=args.seed), device=args.device)
+    stop = threading.Event()
+    with ExitStack() as open_things:
+        open_things.enter_context(stopped_by_signals(stop))
+        log = open_log(args.log)
+        open_things.callback(log.close)
+        checkpoints = CheckpointStore(args.checkpoints)
+        open_things.callback(checkpoints.close)
+        goes_on = args.resume and bool(checkpoints.names())
+        publisher = _publisher(args, log, learner, schema, goes_on, open_things) if args.redis else None
+        trainer = Trainer(log, learner, checkpoints, _config(args), publisher=publisher, on_progress=_show, stop=stop)
+        if args.resume:
+            loaded = trainer.resume()
+            for refused in loaded.refused:
+                say(f"checkpoint {refused.name} is refused: {refused.reason}")
+        if args.ready:
+            args.ready.touch()
+        progress = trainer.run()
+        if publisher is not None:
+            _publish_last(trainer, publisher)
+        result = _result(progress, publisher)
+    if args.summary:
+        args.summary.write_text(json.dumps(result))
+    return result
+
+
+def _config(args: Namespace) -> TrainerConfig:
+    return TrainerConfig(
+        source=SourceConfig(until_end=args.until_end),
+        checkpoint=CheckpointConfig(every_seconds=args.checkpoint_seconds, every_steps=args.checkpoint_steps),
+    )
+
+
+def _publisher(
+    args: Namespace, log: EventLog, learner: Learner, schema: Schema, goes_on: bool, open_things: ExitStack
+) -> ThreadedPublisher:
+    store = open_row_store(args.redis, model=args.model)
+    open_things.callback(store.close)
+    target = PublishTarget(
+        log=log, store=store, schema=schema, network=describe_network(learner.recipe.network),
+        programs=export_programs(learner.network), recipe=learner.recipe.name, row_encoding=args.row_encoding,
+        new_generation=not goes_on, promote=args.promote,
+    )  # fmt: skip
+    publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=args.publish_seconds))
+    open_things.callback(publisher.close)
+    return publisher
+
+
+def _publish_last(trainer: Trainer, publisher: ThreadedPublisher) -> None:
+    """What was learnt since the last version becomes one more."""
+    deadline = time.monotonic() + _LAST_VERSION_SECONDS
+    step = trainer.progress().step
+    publisher.wait_until_idle(_LAST_VERSION_SECONDS)
+    while publisher.last_step() < step and time.monotonic() < deadline:
+        if publisher.due():
+            taken = trainer.offer()
+            publisher.wait_until_idle(_LAST_VERSION_SECONDS)
+            if not taken:
+                return
+        time.sleep(0.02)
+
+
+def _show(progress: TrainProgress) -> None:
+    window = progress.window
+    say(
+        f"step {progress.step}, {progress.examples} examples, {progress.examples_per_second:.0f}/s, "
+        f"NE {window.normalized_entropy:.4f}, AUC {window.auc:.4f}, calibration {window.calibration:.3f}, "
+        f"{progress.num_rows} rows, {progress.versions_taken} versions"
+    )
+
+
+def _result(progress: TrainProgress, publisher: ThreadedPublisher | None) -> Result:
+    status = publisher.status() if publisher else None
+    lifetime = progress.lifetime
+    return {
+        "examples_trained": progress.examples,
+        "corrections": progress.num_corrections,
+        "examples_per_second": progress.examples_per_second,
+        "normalized_entropy": lifetime.normalized_entropy,
+        "auc": lifetime.auc,
+        "calibration": lifetime.calibration,
+        "log_loss": lifetime.log_loss,
+        "base_rate_log_loss": lifetime.base_rate_log_loss,
+        "bayes_log_loss": lifetime.bayes_log_loss,
+        "window": progress.window.as_dict(),
+        "dead_letters": progress.num_dead_letters,
+        "versions_published": status.num_published if status else 0,
+        "versions_refused": progress.versions_refused,
+        "refused_by_reason": status.refused if status else {},
+        "checkpoint": progress.checkpoint,
+        "offsets": progress.offsets,
+    }
