@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from serving.scorer.config import ScorerConfig
 from serving.scorer.loader import read_updates
+from serving.scorer.log_link import LogLink
 from serving.scorer.scorer import Scorer
 from serving.scorer.served_generation import ServedGeneration
 from streams.contract.errors import FreshetError, UnavailableError
-from streams.log import EventLog
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.05
@@ -23,7 +23,7 @@ class Follower:
     """Reads, prepares off the batches' path, applies between two batches."""
 
     def __init__(
-        self, scorer: Scorer, log: EventLog, config: ScorerConfig, on_applied: Callable[[], None]
+        self, scorer: Scorer, log: LogLink, config: ScorerConfig, on_applied: Callable[[], None]
     ) -> None:
         """`on_applied` is called, on this thread, after versions were applied or a generation broke."""
         self._scorer = scorer
@@ -65,7 +65,7 @@ class Follower:
     def _step(self, served: ServedGeneration) -> None:
         """Never waits for the lock: a batch that holds it may be waiting for the next version itself."""
         patience = _RETRY_SECONDS if served.num_waiting else self._config.log_poll_seconds
-        records = read_updates(self._log, served.next_offset, patience)
+        records = read_updates(self._log.log, served.next_offset, patience)
         self._scorer.note_followed()
         self._away = False
         served.follow(records)

@@ -5,7 +5,7 @@
     3. dense parameters                      6. warm-up
 
 The store may be written to meanwhile, so 3 and 4 may bring parts newer than the head; the log holds
-every such version whole, and is applied (5) until none of the parts is newer than the result.
+every such version whole, and is applied (5) until none of the parts is newer than the result. Where the log is away, a store between two versions will do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 
 from serving.scorer.config import ScorerConfig
 from serving.scorer.keys import distinct
+from serving.scorer.log_link import LogLink
 from serving.scorer.programs import Programs
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.version import check_dense
@@ -29,7 +30,7 @@ UPDATES = TopicPartition(MODEL_UPDATES, 0)
 _READ_RECORDS = 64
 
 
-def load_generation(store: RowStore, log: EventLog, number: int, config: ScorerConfig) -> ServedGeneration:
+def load_generation(store: RowStore, log: LogLink, number: int, config: ScorerConfig) -> ServedGeneration:
     """The generation, warm and at one version. Raises UnavailableError, NotFoundError, FormatError."""
     started = time.monotonic()
     # 1. manifest, programs
@@ -47,7 +48,12 @@ def load_generation(store: RowStore, log: EventLog, number: int, config: ScorerC
     # 4. rows
     newest = max(newest, _preload(store, served, config.max_hot_rows))
     # 5. versions behind the head
-    _follow_up(log, served, head, newest, config.load_timeout_seconds)
+    try:
+        _follow_up(log.log, served, head, newest, config.load_timeout_seconds)
+    except UnavailableError as error:
+        if served.version < newest:
+            raise
+        _LOG.warning("scores begin stale: %s", error)
     # 6. warm-up
     warm_up(served, config.warm_up_candidates)
     _LOG.info("generation %d at version %d loaded: %d rows in %.2f s", number, served.version, len(served.rows),
@@ -71,7 +77,8 @@ def _preload(store: RowStore, served: ServedGeneration, capacity: int) -> int:
 def _follow_up(log: EventLog, served: ServedGeneration, head: Manifest, newest: int, timeout_seconds: float) -> None:
     """Applies the log to its end, and at least up to version `newest`."""
     deadline = time.monotonic() + timeout_seconds
-    served.next_offset = _start(log, served, head)
+    served.next_offset = int(head.extra.get("updates_offset", served.generation.updates_offset))
+    served.next_offset = max(served.next_offset, _oldest(log))
     while True:
         records = read_updates(log, served.next_offset)
         served.follow(records)
@@ -97,11 +104,9 @@ def read_updates(log: EventLog, offset: int, timeout_seconds: float = 0.0) -> li
         return []
 
 
-def _start(log: EventLog, served: ServedGeneration, head: Manifest) -> int:
-    """Where the versions behind the head begin: what the publisher noted, or the oldest record kept."""
+def _oldest(log: EventLog) -> int:
+    """The oldest record kept."""
     try:
-        oldest = log.begin_offsets([UPDATES])[UPDATES]
+        return log.begin_offsets([UPDATES])[UPDATES]
     except NotFoundError:
-        return served.generation.updates_offset
-    noted = int(head.extra.get("updates_offset", served.generation.updates_offset))
-    return max(oldest, noted)
+        return 0

@@ -12,6 +12,7 @@ import torch
 from serving.scorer.config import ScorerConfig
 from serving.scorer.follower import Follower
 from serving.scorer.loader import load_generation
+from serving.scorer.log_link import LogLink
 from serving.scorer.scorer import Result, Scorer
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.stats import ScorerStats
@@ -20,13 +21,12 @@ from serving.scorer.watcher import Watcher
 from streams.contract.columns import Array
 from streams.contract.settings import settings_from
 from streams.contract.wire import Info
-from streams.log import EventLog, open_log
 
 
 class ScorerService:
     """Use `start`; it may be scored with at once, and refuses with `not_ready` until a generation is live."""
 
-    def __init__(self, scorer: Scorer, link: StoreLink, log: EventLog, config: ScorerConfig) -> None:
+    def __init__(self, scorer: Scorer, link: StoreLink, log: LogLink, config: ScorerConfig) -> None:
         self._scorer = scorer
         self._link = link
         self._log = log
@@ -36,9 +36,9 @@ class ScorerService:
 
     @staticmethod
     def start(config: ScorerConfig, environment: Mapping[str, str] = os.environ) -> ScorerService:
-        """Starts the threads; the store may be away. Raises InputError for an address that is none."""
+        """Starts the threads; log and store may be away. Raises InputError for an address that is none."""
         torch.set_num_threads(config.num_threads)
-        log = open_log(config.log)
+        log = LogLink(config.log)
         link = StoreLink(config.redis, config.model, password=settings_from(environment).redis_password)
         service = ScorerService(Scorer(config, link), link, log, config)
         service._watcher.start()
