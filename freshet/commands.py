@@ -38,7 +38,10 @@ def _configure_demo(parser: ArgumentParser) -> None:
     parser.add_argument("--events", type=int, default=0, metavar="N", help="stop after N events (0: all)")
     parser.add_argument("--clients", type=int, default=8, help="requests in flight")
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second at most (0: no limit)")
-    parser.add_argument("--window-seconds", type=float, default=2.0, help="how long an impression waits for a click")
+    parser.add_argument("--window-seconds", type=float, default=1.0, help="how long an impression waits for a click")
+    parser.add_argument(
+        "--positives", choices=("at-once", "at-close"), default="at-once", help="when clicks are learnt"
+    )
     parser.add_argument("--negatives", choices=("uniform", "popularity"), default="uniform")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-bad-lines", type=int, default=0)
@@ -59,7 +62,7 @@ def _demo(args: Namespace) -> Result:
         folder = args.dir or Path(temporary)
         stack = Stack(StackConfig(
             folder=folder, schema=schema, log=args.log, redis=args.redis, triton=args.triton, port=args.port,
-            recipe=args.recipe, window_seconds=args.window_seconds, exit_at_end=True,
+            recipe=args.recipe, window_seconds=args.window_seconds, exit_at_end=True, positives=args.positives,
         ))  # fmt: skip
         try:
             stack.start(say)

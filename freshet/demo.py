@@ -165,6 +165,7 @@ def _account(
         "duplicate_examples": examples.duplicates + max(0, learnt_once - examples.distinct),
         **{name: trained[name] for name in ("normalized_entropy", "auc", "calibration", "log_loss",
                                             "base_rate_log_loss", "examples_per_second")},
+        "window_seconds": stack.config.window_seconds,
         "freshness_seconds": freshness_seconds(updates, applied),
         "score_latency_ms": {"p50": float(np.quantile(latencies, 0.5)), "p99": float(np.quantile(latencies, 0.99))},
         "docs": f"{stack.gateway_url}/docs",
@@ -186,7 +187,8 @@ def render_demo(result: dict[str, Any]) -> str:
         f"(base rate {result['base_rate_log_loss']:.4f}); each example predicted before it was learnt",
         f"  versions    {result['versions_published']} published, {result['versions_refused']} refused, "
         f"{result['torn_scores']} torn scores",
-        f"  freshness   from label to serving: p50 {fresh['p50']:.2f} s, p99 {fresh['p99']:.2f} s",
+        f"  freshness   from settled label to serving: p50 {fresh['p50']:.2f} s, p99 {fresh['p99']:.2f} s "
+        f"(a label settles when its impression's window of {result['window_seconds']:g} s closes)",
         f"  latency     p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, traffic on the same machine",
         f"  docs        {result['docs']}   console {result['console']}",
     ])  # fmt: skip

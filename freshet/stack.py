@@ -41,6 +41,7 @@ class StackConfig:
     num_partitions: int = 2
     window_seconds: float = 600.0
     clock: str = "wall"
+    positives: str = "at-close"
     tick_seconds: float = 0.5
     publish_seconds: float = 1.0
     device: str = "cpu"
@@ -155,7 +156,8 @@ class Stack:
         say("joiner, trainer")
         self._spawn("joiner", freshet_command(
             "join", "--state", str(config.folder / "join"), "--window-seconds", str(config.window_seconds),
-            "--tick-seconds", str(config.tick_seconds), "--clock", config.clock))  # fmt: skip
+            "--tick-seconds", str(config.tick_seconds), "--clock", config.clock,
+            "--positives", config.positives))  # fmt: skip
         self._spawn("trainer", freshet_command(
             "train", "--recipe", config.recipe, "--schema", str(config.schema), "--model", config.model,
             "--checkpoints", str(config.folder / "checkpoints"), "--publish-seconds", str(config.publish_seconds),

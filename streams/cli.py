@@ -80,6 +80,8 @@ def _configure_join(parser: ArgumentParser) -> None:
     add_log(parser)
     parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="where the join keeps its state")
     parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
+    parser.add_argument("--positives", choices=("at-once", "at-close"), default="at-close",
+                        help="a click is learnt when it comes, or with its impression as the window closes")  # fmt: skip
     parser.add_argument("--partitions", default="", metavar="0,1", help="the partitions of this joiner (default: all)")
     parser.add_argument("--tick-seconds", type=float, default=None, help="a tick where a partition had none so long")
     parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
@@ -88,8 +90,10 @@ def _configure_join(parser: ArgumentParser) -> None:
 def _join(args: Namespace) -> Result:
     log = log_of(args)
     partitions = tuple(int(p) for p in args.partitions.split(",")) if args.partitions else None
+    join = JoinConfig(windows_ms={"click": round(1000 * args.window_seconds)},
+                      emit_positives_at_once=args.positives == "at-once")  # fmt: skip
     config = JoinerConfig(
-        state_dir=args.state, join=JoinConfig(windows_ms={"click": round(1000 * args.window_seconds)}),
+        state_dir=args.state, join=join,
         partitions=partitions, tick_seconds=args.tick_seconds, clock=args.clock,
     )  # fmt: skip
     joiner = Joiner(log, config)
