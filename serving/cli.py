@@ -112,7 +112,8 @@ def _told(error: urllib.error.HTTPError) -> FreshetError:
     try:
         told = json.loads(error.read())["error"]
     except (ValueError, KeyError, TypeError):
-        told = {"message": f"HTTP {error.code}"}
+        told = {"message": f"what answers there is no Freshet gateway: HTTP {error.code}", "field": "url",
+                "remedy": "check the address with `freshet status`"}  # fmt: skip
     kind = InputError if 400 <= error.code < 429 and error.code != 409 else FreshetError
     return kind(told["message"], field=told.get("field"), remedy=told.get("remedy"))
 
@@ -126,7 +127,8 @@ def _score(args: Namespace) -> Result:
     try:
         body = args.file.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", field="file", value=str(args.file)) from error
+        raise InputError(f"cannot be read: {error}", field="file", value=str(args.file),
+                         remedy="give a file with the body of POST /v1/score") from error  # fmt: skip
     answer: Result = call(f"{_gateway_url(args)}/v1/score", body)
     return answer
 

@@ -81,9 +81,10 @@ def _configure_join(parser: ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="where the join keeps its state")
     parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
     parser.add_argument("--positives", choices=("at-once", "at-close"), default="at-close",
-                        help="a click is learnt when it comes, or with its impression as the window closes")  # fmt: skip
+                        help="a click is learnt as it comes, or when its impression's window closes")  # fmt: skip
     parser.add_argument("--partitions", default="", metavar="0,1", help="the partitions of this joiner (default: all)")
     parser.add_argument("--tick-seconds", type=float, default=None, help="a tick where a partition had none so long")
+    parser.add_argument("--max-records", type=int, default=2000, metavar="N", help="records of one transaction at most")
     parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
 
 
@@ -94,7 +95,7 @@ def _join(args: Namespace) -> Result:
                       emit_positives_at_once=args.positives == "at-once")  # fmt: skip
     config = JoinerConfig(
         state_dir=args.state, join=join,
-        partitions=partitions, tick_seconds=args.tick_seconds, clock=args.clock,
+        partitions=partitions, max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
     )  # fmt: skip
     joiner = Joiner(log, config)
     try:

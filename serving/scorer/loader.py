@@ -5,7 +5,8 @@
     3. dense parameters                      6. warm-up
 
 The store may be written to meanwhile, so 3 and 4 may bring parts newer than the head; the log holds
-every such version whole, and is applied (5) until none of the parts is newer than the result. Where the log is away, a store between two versions will do.
+every such version whole, and is applied (5) until none of the parts is newer than the result. Where
+the log is away, a store that is between two versions will do.
 """
 
 from __future__ import annotations

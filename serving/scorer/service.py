@@ -76,6 +76,7 @@ class ScorerService:
     def _load(self, number: int) -> ServedGeneration:
         served = load_generation(self._link.store, self._log, number, self._config)
         # What was just loaded stays: a collection that walks over it would show in the slowest answers.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         return served

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -16,27 +15,18 @@ from serving.scorer.config import ScorerConfig
 _FILES = Path(__file__).parent / "repository"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueConfig:
-    """How many requests Triton batches, lets wait, and for how long. Beyond, it refuses."""
+def write_repository(folder: Path, scorer: ScorerConfig, *, max_batch_size: int = 32) -> Path:
+    """Writes the model `ranker` under `folder`; returns the repository. What was there is replaced.
 
-    max_batch_size: int = 32
-    max_queue_size: int = 256
-    queue_timeout_seconds: float = 2.0
-
-
-def write_repository(folder: Path, scorer: ScorerConfig, queue: QueueConfig | None = None) -> Path:
-    """Writes the model `ranker` under `folder`; returns the repository. What was there is replaced."""
-    queue = queue or QueueConfig()
+    At most `max_batch_size` requests are scored together.
+    """
     repository = folder / "models"
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree(_FILES, repository, ignore=shutil.ignore_patterns("__pycache__"))
     config = repository / "ranker" / "config.pbtxt"
     config.write_text(
         Template(config.read_text()).substitute(
-            max_batch_size=queue.max_batch_size,
-            max_queue_size=queue.max_queue_size,
-            queue_timeout_microseconds=round(1e6 * queue.queue_timeout_seconds),
+            max_batch_size=max_batch_size,
             scorer=json.dumps(scorer_to_json(scorer)),
         )
     )

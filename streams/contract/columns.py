@@ -66,6 +66,17 @@ def take(column: Column, rows: Array) -> Column:
     return [column[row] for row in rows.tolist()]
 
 
+def cut(column: Column, start: int, stop: int) -> Column:
+    """The column's rows from start to stop; arrays are views."""
+    if isinstance(column, Jagged):
+        begin = int(column.lengths[:start].sum())
+        end = begin + int(column.lengths[start:stop].sum())
+        inner = cut(column.values, begin, end)
+        assert not isinstance(inner, Jagged)
+        return Jagged(inner, column.lengths[start:stop])
+    return column[start:stop]
+
+
 def _take_bags(column: Jagged, rows: Array) -> Jagged:
     starts = np.cumsum(column.lengths, dtype=np.int64) - column.lengths
     lengths = column.lengths[rows]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.contract.columns import Array, Column, concat, pack, take, unpack
+from streams.contract.columns import Array, Column, concat, cut, pack, take, unpack
 from streams.contract.encoding import decode_fields, encode_fields
 from streams.contract.errors import FormatError
 
@@ -84,15 +84,22 @@ class ExampleBatch:
 
     def slice(self, start: int, stop: int) -> ExampleBatch:
         """Examples start to stop, with only the requests they name."""
-        rows = np.arange(start, min(stop, len(self)))
-        requests, index = np.unique(self.request_index[rows], return_inverse=True)
-        per_request = {name: take(getattr(self, name), requests) for name in (*_REQUEST_NAMES, *_REQUEST_META)}
-        per_example = {name: take(getattr(self, name), rows) for name in ("ad_id", *_EXAMPLE_META)}
+        stop = min(stop, len(self))
+        requests, index = np.unique(self.request_index[start:stop], return_inverse=True)
+        per_request = {name: _some(getattr(self, name), requests) for name in (*_REQUEST_NAMES, *_REQUEST_META)}
+        per_example = {name: cut(getattr(self, name), start, stop) for name in ("ad_id", *_EXAMPLE_META)}
         per_example["request_index"] = index.astype(np.int32)
-        columns = {name: take(column, requests) for name, column in self.request.items()}
-        candidate = {name: take(column, rows) for name, column in self.candidate.items()}
+        columns = {name: _some(column, requests) for name, column in self.request.items()}
+        candidate = {name: cut(column, start, stop) for name, column in self.candidate.items()}
         fields: dict[str, Any] = {**per_request, **per_example}
         return ExampleBatch(kind=self.kind, request=columns, candidate=candidate, extra=self.extra, **fields)
+
+
+def _some(column: Column, rows: Array) -> Column:
+    """The column at rising rows; a run of rows is cut out without copying arrays."""
+    if len(rows) and int(rows[-1] - rows[0]) == len(rows) - 1:
+        return cut(column, int(rows[0]), int(rows[-1]) + 1)
+    return take(column, rows)
 
 
 def concat_batches(batches: Sequence[ExampleBatch]) -> ExampleBatch:

@@ -12,6 +12,7 @@ from streams.contract.examples import ExampleBatch, Mark, encode_examples, encod
 from streams.contract.schema import Schema, parse_schema
 from streams.log import Append, EventLog, TopicPartition
 from trainer.admission import AdmissionConfig
+from trainer.dense_optimizer import DenseOptimizerConfig
 from trainer.model.dlrm import DlrmConfig
 from trainer.model.tables import TablesConfig
 from trainer.progressive import ProgressiveConfig
@@ -68,7 +69,8 @@ def toy_recipe(**changes: Any) -> RecipeConfig:
     base = RecipeConfig(
         name="toy",
         network=DlrmConfig(bottom=(8,), top=(16,)),
-        tables=TablesConfig(capacity=200),
+        tables=TablesConfig(capacity=200, learning_rate=0.02, initial_scale=1.0),
+        optimizer=DenseOptimizerConfig(learning_rate=0.02),
         vocabulary=VocabularyConfig(admission=AdmissionConfig(admit_after=2, bits=10), half_life_ms=60_000),
         progressive=ProgressiveConfig(window=2000),
         batch_size=64,

@@ -15,7 +15,6 @@ from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
 from serving.triton.installation import find_installation
 from serving.triton.ranker import start_ranker
-from serving.triton.repository import QueueConfig
 from serving.triton.server import TritonServer
 from serving.triton_client import encode_infer
 from streams.contract.columns import Array
@@ -33,11 +32,9 @@ def need_triton() -> None:
 
 
 @contextmanager
-def ranker(
-    folder: Path, scorer: ScorerConfig, *, triton: TritonConfig | None = None, queue: QueueConfig | None = None
-) -> Iterator[TritonServer]:
+def ranker(folder: Path, scorer: ScorerConfig, *, triton: TritonConfig | None = None) -> Iterator[TritonServer]:
     """A Triton with the model `ranker`, stopped at the end."""
-    with start_ranker(folder, scorer, triton, queue, environment={}) as server:
+    with start_ranker(folder, scorer, triton, environment={}) as server:
         yield server
 
 
