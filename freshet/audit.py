@@ -59,17 +59,25 @@ def count_examples(log: EventLog) -> ExampleAccount:
 
 
 def freshness_seconds(updates: list[ModelUpdate], applied_ms: dict[int, int]) -> dict[str, float]:
-    """p50 and p99 over all examples of: served (in any version that holds them) - label settled."""
+    """p50 and p99 over examples of: served (in any version that holds them) - label settled.
+
+    Labels that settled before any version served measure the start, not freshness: they are left
+    out, and `start` is how long the first of them waited.
+    """
+    began_ms = min(applied_ms.values(), default=0)
+    first_ms = min((min(u.manifest.ingest_quantiles_ms) for u in updates if u.manifest.ingest_quantiles_ms), default=0)
     ages, weights, learnt_before = [np.zeros(0)], [np.zeros(0)], 0
     for update in updates:
         manifest = update.manifest
         served = [at for version, at in applied_ms.items() if version >= manifest.version]
         if manifest.ingest_quantiles_ms and served:
             points = np.array(manifest.ingest_quantiles_ms, dtype=np.float64)
-            ages.append((min(served) - points) / 1000)
-            weights.append(np.full(len(points), (manifest.examples - learnt_before) / len(points)))
+            since = points >= began_ms
+            ages.append((min(served) - points[since]) / 1000)
+            weights.append(np.full(int(since.sum()), (manifest.examples - learnt_before) / len(points)))
         learnt_before = manifest.examples
-    return {"p50": _quantile(ages, weights, 0.5), "p99": _quantile(ages, weights, 0.99)}
+    start = max(0.0, (began_ms - first_ms) / 1000)
+    return {"p50": _quantile(ages, weights, 0.5), "p99": _quantile(ages, weights, 0.99), "start": start}
 
 
 def _quantile(values: list[Array], weights: list[Array], q: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from streams.cli import add_data
 from streams.command import Command, Result
 from streams.contract.settings import settings_from
 
@@ -46,9 +47,42 @@ def _render_train(result: Result) -> str:
     )
 
 
+def _configure_evaluate(parser: ArgumentParser) -> None:
+    add_data(parser)
+    parser.add_argument(
+        "--recipe", action="append", metavar="R", help="a name of trainer/recipes.py; repeat to compare"
+    )
+    parser.add_argument("--schema", type=Path, default=None, help="in place of the data set's own")
+    parser.add_argument("--seeds", type=_numbers, default=(0,), metavar="1,2,3", help="first weights to try")
+    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write a report with plots here")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def _evaluate(args: Namespace) -> Result:
+    from trainer.evaluate_run import run_evaluation
+
+    return run_evaluation(args)
+
+
+def _render_evaluate(result: Result) -> str:
+    report = f"\nreport: {result['report']}" if "report" in result else ""
+    differences = [f"{p['a']} - {p['b']}: {p['delta_ne']:+.5f} normalized entropy, 95 % {p['ci95'][0]:+.5f} to "
+                   f"{p['ci95'][1]:+.5f}" for p in result["paired"]]  # fmt: skip
+    return "\n".join([result["table"], *differences]) + report
+
+
 COMMANDS = [
     Command(name="train", help="Runs the continual trainer alone, until its stream ends or it is stopped.",
             examples=("freshet train --recipe default --schema ads.toml --log embedded:.freshet/log --resume",
                       "freshet train --recipe dcn --schema ads.toml --until-end --json"),
             configure=_configure_train, run=_train, render=_render_train),
+    Command(name="evaluate", help="Progressive validation of recipes on the same examples in the same order.",
+            examples=("freshet evaluate --data mind:DIR --recipe default --recipe dcn --seeds 1,2,3",
+                      "freshet evaluate --data simulator:drift --limit 20000 --out report --json"),
+            configure=_configure_evaluate, run=_evaluate, render=_render_evaluate),
 ]  # fmt: skip
