@@ -82,20 +82,25 @@ def _configure_join(parser: ArgumentParser) -> None:
     parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
     parser.add_argument("--positives", choices=("at-once", "at-close"), default="at-close",
                         help="a click is learnt as it comes, or when its impression's window closes")  # fmt: skip
-    parser.add_argument("--partitions", default="", metavar="0,1", help="the partitions of this joiner (default: all)")
+    parser.add_argument(
+        "--partitions", type=_numbers, metavar="0,1", help="the partitions of this joiner (default: all)"
+    )
     parser.add_argument("--tick-seconds", type=float, default=None, help="a tick where a partition had none so long")
     parser.add_argument("--max-records", type=int, default=2000, metavar="N", help="records of one transaction at most")
     parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
 def _join(args: Namespace) -> Result:
     log = log_of(args)
-    partitions = tuple(int(p) for p in args.partitions.split(",")) if args.partitions else None
     join = JoinConfig(windows_ms={"click": round(1000 * args.window_seconds)},
                       emit_positives_at_once=args.positives == "at-once")  # fmt: skip
     config = JoinerConfig(
         state_dir=args.state, join=join,
-        partitions=partitions, max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
+        partitions=args.partitions, max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
     )  # fmt: skip
     joiner = Joiner(log, config)
     try:

@@ -149,14 +149,14 @@ def claim(log: EventLog, transactional_id: str) -> None:
 
 
 def open_log(address: str) -> EventLog:
-    """The log at `embedded:DIR` (or a bare folder path) or `kafka://host:port[,host:port]`. InputError otherwise."""
+    """The log at `embedded:DIR` (or a bare folder path without a colon) or `kafka://host:port[,host:port]`. InputError otherwise."""
     from streams.contract.errors import InputError
 
     if address.startswith("kafka://"):
         from streams.kafka_log import KafkaLog
 
         return KafkaLog.open(address)
-    if address.startswith("embedded:") or "://" not in address:
+    if address.startswith("embedded:") or ":" not in address:
         from streams.embedded_log import EmbeddedLog
 
         return EmbeddedLog.open(address.removeprefix("embedded:"))

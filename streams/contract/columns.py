@@ -40,12 +40,11 @@ def column_from_values(values: Sequence[Any]) -> Column:
         return _int_array(values)
     if kinds == {float}:
         return np.array(values, dtype=np.float64)
-    if list in kinds and kinds <= {list, type(None)}:
-        bags = [bag or [] for bag in values]
-        flat = [item for bag in bags for item in bag]
+    if kinds == {list}:
+        flat = [item for bag in values for item in bag]
         inner = column_from_values(flat)
         assert not isinstance(inner, Jagged)
-        return Jagged(inner, np.array([len(bag) for bag in bags], dtype=np.int32))
+        return Jagged(inner, np.array([len(bag) for bag in values], dtype=np.int32))
     return list(values)
 
 

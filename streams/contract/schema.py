@@ -179,7 +179,7 @@ def load_schema(path: Path) -> Schema:
         return parse_schema(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", field="schema", value=str(path),
-                         remedy="give a TOML file as in docs/data.md") from error  # fmt: skip
+                         remedy="give a TOML file; streams/schemas/ has some") from error  # fmt: skip
 
 
 def schema_to_json(schema: Schema) -> str:
