@@ -127,7 +127,7 @@ def _freshet(folder: Path) -> Iterator[tuple[ServedModel, str]]:
     try:
         stack.start(say)
         served = publish_trained_model(stack.config.log, stack.config.redis, stack.config.model)
-        _wait_until_ready(f"{stack.gateway_url}/readyz")
+        wait_until_ready(f"{stack.gateway_url}/readyz")
         yield served, stack.gateway_url
     finally:
         stack.stop()
@@ -145,14 +145,15 @@ def _peers(folder: Path) -> Iterator[dict[str, str]]:
         children.append(spawn(f"peer-{name}", command, folder / "logs", env={MODEL_VARIABLE: str(model)}))
     try:
         for port in ports:
-            _wait_until_ready(f"http://127.0.0.1:{port}/health")
+            wait_until_ready(f"http://127.0.0.1:{port}/health")
         yield {"json": f"http://127.0.0.1:{ports[0]}/json", "binary": f"http://127.0.0.1:{ports[1]}/binary"}
     finally:
         for child in children:
             child.stop()
 
 
-def _wait_until_ready(url: str, timeout_seconds: float = 60) -> None:
+def wait_until_ready(url: str, timeout_seconds: float = 60) -> None:
+    """Asks until the answer is a success. Raises OSError where it is not within the time."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:

@@ -40,16 +40,7 @@ class ServedModel:
 
     def body(self, num_candidates: int) -> bytes:
         """A JSON request with so many candidates, of values that the model has seen and some it has not."""
-        batch = _requests(num_candidates)
-        scopes = {feature.name: feature.scope for feature in self.schema.features}
-        request = {name: to_values(column)[0] for name, column in batch.request.items()}
-        return msgspec.json.encode({
-            "unit_id": "u1",
-            "user": {name: value for name, value in request.items() if scopes[name] == "user"},
-            "context": {name: value for name, value in request.items() if scopes[name] == "context"},
-            "candidates": {"ad_id": batch.ad_id,
-                           **{name: to_values(column) for name, column in batch.candidate.items()}},
-        })  # fmt: skip
+        return request_body(self.schema, num_candidates)
 
     def plain_forward(self, num_candidates: int) -> Callable[[], object]:
         """The same network over the same rows, request repeated for each candidate, tensors prepared."""
@@ -72,6 +63,22 @@ class ServedModel:
                 return torch.sigmoid(logits)
 
         return forward
+
+
+def request_body(schema: Schema, num_candidates: int, *, event_time_ms: int | None = None) -> bytes:
+    """A JSON request with so many candidates of Criteo's shape, now or at a time of the data's clock."""
+    time_ms = {} if event_time_ms is None else {"event_time_ms": event_time_ms}
+    batch = _requests(num_candidates)
+    scopes = {feature.name: feature.scope for feature in schema.features}
+    request = {name: to_values(column)[0] for name, column in batch.request.items()}
+    return msgspec.json.encode({
+        "unit_id": "u1",
+        **time_ms,
+        "user": {name: value for name, value in request.items() if scopes[name] == "user"},
+        "context": {name: value for name, value in request.items() if scopes[name] == "context"},
+        "candidates": {"ad_id": batch.ad_id,
+                       **{name: to_values(column) for name, column in batch.candidate.items()}},
+    })  # fmt: skip
 
 
 def _requests(num_candidates: int, seed: int = 7) -> ExampleBatch:

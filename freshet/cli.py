@@ -12,11 +12,12 @@ import json
 import logging
 import math
 import os
+import re
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from streams.command import Command, Result
-from streams.contract.errors import FreshetError
+from streams.contract.errors import FreshetError, InputError
 
 COMMAND_MODULES = ("freshet.commands", "streams.cli", "trainer.cli", "serving.cli")
 
@@ -24,7 +25,10 @@ COMMAND_MODULES = ("freshet.commands", "streams.cli", "trainer.cli", "serving.cl
 def main(argv: list[str] | None = None) -> int:
     """Parses, runs, prints; returns the exit code."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    try:
+        args = parser.parse_args(argv)
+    except InputError as error:
+        return _report(error, as_json="--json" in (sys.argv if argv is None else argv))
     _log_to_stderr()
     command: Command = args.command
     try:
@@ -49,9 +53,18 @@ def _log_to_stderr() -> None:
         logging.getLogger(package).setLevel(logging.INFO)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a usage error as every other error is told."""
+
+    def error(self, message: str) -> NoReturn:
+        found = re.fullmatch(r"argument (?:[^:]*/)?(?:--)?([^:/]+): (.*)", message, re.DOTALL)
+        field, told = found.groups() if found else (None, message)
+        raise InputError(told, field=field, remedy=f"see `{self.prog} --help`")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="freshet",
         description="Online serving and continual training for ad-click scoring.",
         epilog="Start with: freshet demo",

@@ -10,7 +10,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from freshet.doctor import run_checks
-from freshet.processes import alive, stop_pid
+from freshet.inputs import check_inputs
+from freshet.processes import alive, interrupt_on_terminate, stop_pid
 from freshet.stack import Stack, StackConfig, load_state, save_state
 from freshet.traffic import TrafficConfig
 from streams.command import Command, Result, say, table
@@ -52,6 +53,8 @@ def _configure_demo(parser: ArgumentParser) -> None:
 def _demo(args: Namespace) -> Result:
     from freshet.demo import DemoConfig, render_demo, run_demo
 
+    traffic = TrafficConfig(clients=args.clients, rate_per_second=args.rate)
+    config = DemoConfig(num_events=args.events, traffic=traffic)
     options = DatasetOptions(seed=args.seed, max_bad_lines=args.max_bad_lines, negatives=args.negatives)
     dataset = open_dataset(args.data, options)
     schema = schema_path(args.data)
@@ -64,14 +67,13 @@ def _demo(args: Namespace) -> Result:
             folder=folder, schema=schema, log=args.log, redis=args.redis, triton=args.triton, port=args.port,
             recipe=args.recipe, window_seconds=args.window_seconds, exit_at_end=True, positives=args.positives,
         ))  # fmt: skip
+        interrupt_on_terminate()
+        check_inputs(stack.config)
         try:
             stack.start(say)
             say(f"console: {stack.gateway_url}/   docs: {stack.gateway_url}/docs")
             if not args.no_open and sys.stdout.isatty():
                 webbrowser.open(stack.gateway_url)
-            config = DemoConfig(
-                num_events=args.events, traffic=TrafficConfig(clients=args.clients, rate_per_second=args.rate)
-            )
             result = run_demo(stack, in_time_order(dataset), config, say)
             if sys.stdout.isatty() and sys.stdin.isatty() and not args.json:
                 say(render_demo(result))
@@ -104,6 +106,8 @@ def _up(args: Namespace) -> Result:
         port=args.port, recipe=args.recipe, window_seconds=args.window_seconds, num_partitions=args.partitions,
         detached=True,
     ))  # fmt: skip
+    interrupt_on_terminate()
+    check_inputs(stack.config)
     stack.start(say)
     save_state(stack, state_path)
     return _status(args)

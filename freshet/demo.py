@@ -20,7 +20,7 @@ from freshet.stack import Stack
 from freshet.torn import count_torn
 from freshet.traffic import Traffic, TrafficConfig, TrafficResult
 from streams.contract.encoding import decode_event, encode_event
-from streams.contract.errors import FreshetError
+from streams.contract.errors import FreshetError, InputError
 from streams.contract.events import FINAL_TIME_MS, Event, Impression, Tick
 from streams.contract.manifest import ModelUpdate
 from streams.log import EVENTS, Append, EventLog, open_log
@@ -37,17 +37,31 @@ class DemoConfig:
     traffic: TrafficConfig = field(default_factory=TrafficConfig)
     num_audited: int = 300
 
+    def __post_init__(self) -> None:
+        for name, least in (("num_events", 0), ("num_audited", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"must be {least} or more", field=name.removeprefix("num_"),
+                                 value=getattr(self, name), remedy="leave it out for all there are")  # fmt: skip
+
 
 def run_demo(
     stack: Stack, events: Iterator[Event], config: DemoConfig, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Sends the events through the running stack, waits until all is learnt and served, and gives the account."""
-    counted = _Counted(islice(events, config.num_events or None))
+    log = open_log(stack.config.log)
+    try:
+        return _run(stack, log, _Counted(islice(events, config.num_events or None)), config, progress)
+    finally:
+        log.close()
+
+
+def _run(
+    stack: Stack, log: EventLog, counted: _Counted, config: DemoConfig, progress: Callable[[str], None]
+) -> dict[str, Any]:
     started = time.monotonic()
     traffic = Traffic(stack.gateway_url, config.traffic, _every_second(stack, progress))
     sent = asyncio.run(traffic.run(counted))
     progress(f"{sent.requests} requests answered in {time.monotonic() - started:.0f} s; waiting until all is learnt")
-    log = open_log(stack.config.log)
     store = open_row_store(stack.config.redis, model=stack.config.model)
     try:
         _wait_until_logged(log, sent, stack)
@@ -58,7 +72,6 @@ def run_demo(
         return _account(stack, log, store, sent, trained, updates, counted.num_events, config)
     finally:
         store.close()
-        log.close()
 
 
 class _Counted:
@@ -100,7 +113,7 @@ def _wait_until_logged(log: EventLog, sent: TrafficResult, stack: Stack) -> None
     """Impressions are logged off the request's path: waits until all answered ones lie in the log."""
     deadline = time.monotonic() + 60
     positions = log.begin_offsets(log.partitions(EVENTS))
-    wanted, seen = sent.requests - sent.errors, set[str]()
+    wanted, seen = sent.scored, set[str]()
     while len(seen) < wanted and time.monotonic() < deadline:
         for record in log.read(positions, max_records=2000, timeout_seconds=0.1):
             positions[record.partition] = record.offset + 1
@@ -149,18 +162,20 @@ def _account(
     applied = {version: at for generation in generations for version, at in store.applied(generation).items()}
     learnt_once = trained["examples_trained"] - trained["corrections"]
     latencies = np.array(sent.latencies_ms or [np.nan])
+    torn = count_torn(log, store, updates, config.num_audited)
     return {
         "events": num_events,
-        "impressions_joined": sent.requests - sent.errors,
+        "impressions_joined": sent.scored,
         "examples_trained": trained["examples_trained"],
         "corrections": examples.corrections,
         "versions_published": len(updates),
         "versions_refused": trained["versions_refused"],
-        "requests_scored": sent.requests - sent.errors,
+        "requests_scored": sent.scored,
         "request_errors": sent.errors,
         "first_error": sent.first_error,
         "flags": dict(sent.flags),
-        "torn_scores": count_torn(log, store, updates, config.num_audited),
+        "torn_scores": torn.torn,
+        "scores_audited": torn.audited,
         "lost_examples": sent.candidates - examples.distinct + max(0, examples.distinct - learnt_once),
         "duplicate_examples": examples.duplicates + max(0, learnt_once - examples.distinct),
         **{name: trained[name] for name in ("normalized_entropy", "auc", "calibration", "log_loss",
@@ -186,9 +201,10 @@ def render_demo(result: dict[str, Any]) -> str:
         f"calibration {result['calibration']:.3f}, log loss {result['log_loss']:.4f} "
         f"(base rate {result['base_rate_log_loss']:.4f}); each example predicted before it was learnt",
         f"  versions    {result['versions_published']} published, {result['versions_refused']} refused, "
-        f"{result['torn_scores']} torn scores",
+        f"{result['torn_scores']} torn scores of {result['scores_audited']} audited",
         f"  freshness   from settled label to serving: p50 {fresh['p50']:.2f} s, p99 {fresh['p99']:.2f} s "
-        f"(a label settles when its impression's window of {result['window_seconds']:g} s closes)",
+        f"(a label settles when its impression's window of {result['window_seconds']:g} s closes; "
+        f"the first version took {fresh['start']:.1f} s)",
         f"  latency     p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, traffic on the same machine",
         f"  docs        {result['docs']}   console {result['console']}",
     ])  # fmt: skip

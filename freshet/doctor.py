@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from freshet.inputs import check_triton
 from freshet.ports import free_ports
 from streams.contract.settings import settings_from
 
@@ -114,6 +115,4 @@ def _probe(name: str, address: str) -> None:
 
         open_row_store(address, model="ads").close()
     elif address != "inprocess":
-        import urllib.request
-
-        urllib.request.urlopen(f"{address}/v2/health/live", timeout=2).close()
+        check_triton(address)

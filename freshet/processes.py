@@ -67,6 +67,11 @@ def spawn(
     return Child(name, process, log_path)
 
 
+def interrupt_on_terminate() -> None:
+    """From now on SIGTERM is KeyboardInterrupt here: what was started is stopped as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def freshet_command(*arguments: str) -> list[str]:
     """The command line of another Freshet process with this interpreter."""
     return [sys.executable, "-m", "freshet", *arguments]

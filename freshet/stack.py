@@ -21,8 +21,8 @@ from pathlib import Path
 
 from freshet.ports import free_ports
 from freshet.processes import Child, freshet_command, spawn
-from streams.contract.errors import FreshetError, InputError, UnavailableError
-from streams.log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, open_log
+from streams.contract.errors import ConflictError, FreshetError, InputError, UnavailableError
+from streams.log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, EventLog, open_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,8 @@ class Stack:
             for topic in (EVENTS, EXAMPLES, DEAD_LETTERS):
                 log.create_topic(topic, self.config.num_partitions)
             log.create_topic(MODEL_UPDATES, 1)
+            if self.config.exit_at_end:
+                _check_log_is_new(log)
         finally:
             log.close()
 
@@ -173,6 +175,15 @@ class Stack:
                 raise UnavailableError(f"not ready after {timeout_seconds:.0f} s", field=name,
                                        remedy=f"read {self.child(name).log_path}")  # fmt: skip
             time.sleep(0.05)
+
+
+def _check_log_is_new(log: EventLog) -> None:
+    """Raises ConflictError where the topics hold records: an account of a run needs a log that holds that run alone."""
+    for topic in (EVENTS, EXAMPLES, DEAD_LETTERS, MODEL_UPDATES):
+        partitions = log.partitions(topic)
+        if any(log.end_offsets(partitions).values()):
+            raise ConflictError(f"its topic {topic} holds records of another run", field="log", value=log.address,
+                                remedy="give a new log or --dir, or use `freshet up` to go on")  # fmt: skip
 
 
 def valkey_command(port: int, folder: Path, *, durable: bool) -> list[str]:

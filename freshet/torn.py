@@ -46,9 +46,18 @@ class _State:
                 self.rows[table].pop(id_, None)
 
 
-def count_torn(log: EventLog, store: RowStore, updates: list[ModelUpdate], num_audited: int) -> int:
-    """How many of `num_audited` scored impressions, spread over all versions, are not their version's."""
+@dataclass(frozen=True, slots=True)
+class TornAccount:
+    """How many scored impressions were looked at, and how many are not what their version gives."""
+
+    audited: int
+    torn: int
+
+
+def count_torn(log: EventLog, store: RowStore, updates: list[ModelUpdate], num_audited: int) -> TornAccount:
+    """Looks at `num_audited` scored impressions, spread over all versions. One of a version never published is torn."""
     wanted = _sample(_scored(log), num_audited)
+    audited = sum(map(len, wanted.values()))
     torn = 0
     states: dict[int, _State] = {}
     for update in updates:
@@ -57,10 +66,10 @@ def count_torn(log: EventLog, store: RowStore, updates: list[ModelUpdate], num_a
             states[manifest.generation] = _load(store, manifest.generation)
         state = states[manifest.generation]
         state.apply(update)
-        for impression in wanted.get((manifest.generation, manifest.version), []):
+        for impression in wanted.pop((manifest.generation, manifest.version), []):
             expected = _probabilities(state, impression)
-            torn += int(np.abs(expected - np.array(impression.probabilities)).max() > TOLERANCE)
-    return torn
+            torn += int(not np.abs(expected - np.array(impression.probabilities)).max() <= TOLERANCE)
+    return TornAccount(audited, torn + sum(map(len, wanted.values())))
 
 
 def _scored(log: EventLog) -> Iterator[Impression]:

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from streams.contract.errors import InputError
 from streams.contract.events import Event, Feedback, Impression
 
 _FEEDBACK_BATCH = 100
@@ -24,7 +25,7 @@ _FEEDBACK_WAIT_SECONDS = 0.02
 
 @dataclass
 class TrafficResult:
-    """What the traffic's own side saw."""
+    """What the traffic's own side saw; `errors` are requests and batches of feedback without the answer they want."""
 
     requests: int = 0
     errors: int = 0
@@ -35,6 +36,11 @@ class TrafficResult:
     versions: Counter[int] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def scored(self) -> int:
+        """Requests that were answered with scores."""
+        return len(self.latencies_ms)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficConfig:
@@ -42,6 +48,13 @@ class TrafficConfig:
 
     clients: int = 8
     rate_per_second: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.clients < 1:
+            raise InputError("must be 1 or more", field="clients", value=self.clients, remedy="leave it out for 8")
+        if not 0 <= self.rate_per_second < float("inf"):
+            raise InputError("must be 0 or more", field="rate", value=self.rate_per_second,
+                             remedy="give requests a second, or 0 for no limit")  # fmt: skip
 
 
 class Traffic:
@@ -100,7 +113,7 @@ class Traffic:
             async with session.post(f"{self._url}/v1/score", data=body) as answer:
                 content = await answer.read()
                 self._account(event, answer.status, content, 1000 * (time.perf_counter() - started))
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             self._fail(repr(error))
         finally:
             self._open.pop(event.event_id, None)
@@ -149,7 +162,7 @@ class Traffic:
                     self._fail(content.decode(errors="replace"))
                 else:
                     self.result.feedback += len(batch)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             self._fail(repr(error))
 
 

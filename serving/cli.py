@@ -102,7 +102,8 @@ def call(url: str, body: bytes | None = None) -> Any:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        raise _told(error) from error
+        with error:
+            raise _told(error) from error
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise UnavailableError(f"no answer from the gateway: {error}", field="url", value=url,
                                remedy="check the address with `freshet status`") from error  # fmt: skip

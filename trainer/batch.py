@@ -1,9 +1,9 @@
 """A FeatureBatch with its ids as rows: what tables and network take.
 
-    FeatureBatch                         RowBatch
-    request.ids   (n_r,)  ── vocabulary ──>  request   Bags: rows (n_r,), lengths (F_r, R)
-    candidate.ids (n_c,)  ── vocabulary ──>  candidate Bags: rows (n_c,), lengths (F_c, E)
-    dense, request_index  ── as tensors ──>  (R, N_r), (E, N_c), (E,) int64
+FeatureBatch                         RowBatch
+request.ids   (n_r,)  ── vocabulary ──>  request   Bags: rows (n_r,), lengths (F_r, R)
+candidate.ids (n_c,)  ── vocabulary ──>  candidate Bags: rows (n_c,), lengths (F_c, E)
+dense, request_index  ── as tensors ──>  (R, N_r), (E, N_c), (E,) int64
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The files of one checkpoint: writing each to the disk for good, and telling a whole one from a damaged one.
 
-    step-000000012345/
-      MANIFEST.json             format, step, of each other file its size and checksum, and its own checksum
-      state.json                plain values
-      PART.safetensors ...      tensors
+step-000000012345/
+  MANIFEST.json             format, step, of each other file its size and checksum, and its own checksum
+  state.json                plain values
+  PART.safetensors ...      tensors
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ class DenseOptimizerConfig:
     kind: Literal["adagrad", "adam"] = "adagrad"
     learning_rate: float = 0.002
     epsilon: float = 1e-8
+    initial_accumulator: float = 0.0
+    """Where Adagrad's sums of squares start: above 0, the first steps are shorter."""
 
 
 def build_optimizer(network: nn.Module, config: DenseOptimizerConfig) -> torch.optim.Optimizer:
@@ -28,7 +30,10 @@ def build_optimizer(network: nn.Module, config: DenseOptimizerConfig) -> torch.o
     parameters, rate, epsilon = list(network.parameters()), config.learning_rate, config.epsilon
     if config.kind == "adam":
         return torch.optim.Adam(parameters, lr=rate, eps=epsilon, fused=True)
-    return torch.optim.Adagrad(parameters, lr=rate, eps=epsilon, fused=parameters[0].device.type == "cpu")
+    return torch.optim.Adagrad(
+        parameters, lr=rate, eps=epsilon, initial_accumulator_value=config.initial_accumulator,
+        fused=parameters[0].device.type == "cpu",
+    )  # fmt: skip
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Array]:

@@ -191,9 +191,7 @@ def _against_served(
         yield Reason("entropy_worse", message, measured["entropy_over_served"], bound)
 
 
-def _calibration(
-    config: GateConfig, label: Array, probability: Array, measured: dict[str, float]
-) -> Iterator[Reason]:
+def _calibration(config: GateConfig, label: Array, probability: Array, measured: dict[str, float]) -> Iterator[Reason]:
     predicted, happened = float(probability.sum()), float(label.sum())
     # How far chance takes the number of positives, were the predictions true.
     margin = config.num_standard_errors * float(np.sqrt((probability * (1 - probability)).sum()))

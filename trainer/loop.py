@@ -27,6 +27,7 @@ from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refuse
 from trainer.checkpoint_files import Content
 from trainer.cursor import Cursor, cursor_from_state, cursor_to_state
 from trainer.delta import Publisher
+from trainer.distributed import place_from
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.offering import Offering
@@ -90,15 +91,17 @@ class Trainer:
         on_progress: Callable[[TrainProgress], None] = lambda progress: None,
         stop: threading.Event | None = None,
     ) -> None:
-        """`stop` ends the run after the present batch, with a checkpoint. See `resume` to go on from one."""
+        """`stop` ends the run after the present batch, with a checkpoint. See `resume` to go on from one.
+
+        Raises InputError where torchrun started more trainers than this one.
+        """
+        place_from()
         config = config or TrainerConfig()
         recipe = learner.recipe
         self._log = log
         self._learner = learner
         self._checkpoints = checkpoints
-        self._config = replace(
-            config, source=replace(config.source, kind=recipe.kind, batch_size=recipe.batch_size)
-        )
+        self._config = replace(config, source=replace(config.source, kind=recipe.kind, batch_size=recipe.batch_size))
         self._topic = config.source.topic
         self._offering = Offering(learner, publisher, self._topic) if publisher else None
         self._on_progress = on_progress

@@ -31,9 +31,7 @@ class Prepared:
 
 def transform(examples: ExampleBatch, to_features: FeatureTransform) -> FeatureBatch:
     """The features of R requests and E examples. Raises InputError naming feature, entry and value."""
-    return to_features(
-        examples.request, examples.candidate, examples.request_index, num_requests=examples.num_requests
-    )
+    return to_features(examples.request, examples.candidate, examples.request_index, num_requests=examples.num_requests)
 
 
 def transform_good(
@@ -50,9 +48,7 @@ def transform_good(
     return kept, transform(kept, to_features)
 
 
-def _good_requests(
-    examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest
-) -> list[ExampleBatch]:
+def _good_requests(examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest) -> list[ExampleBatch]:
     """Halves the requests until each part is good throughout, or one bad request alone."""
     try:
         transform(examples, to_features)

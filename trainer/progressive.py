@@ -114,12 +114,15 @@ class Progressive:
 
     def _arm_codes(self, arms: list[str]) -> Array:
         """The number of each arm (R,) int16, in order of first appearance; new arms beyond the most share one."""
-        for arm in dict.fromkeys(arms):
+        distinct = dict.fromkeys(arms)
+        for arm in distinct:
             if arm not in self._arms:
                 name = arm if len(self._arms) < _MAX_ARMS - 1 else OTHER_ARMS
                 self._arms.setdefault(name, Tally())
         numbers = {arm: number for number, arm in enumerate(self._arms)}
         other = numbers.get(OTHER_ARMS, 0)
+        if len(distinct) == 1:
+            return np.full(len(arms), numbers.get(arms[0], other), dtype=np.int16)
         return np.array([numbers.get(arm, other) for arm in arms], dtype=np.int16)
 
     def _tally(self, columns: Mapping[str, Array]) -> Floats:

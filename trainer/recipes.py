@@ -39,11 +39,16 @@ class RecipeConfig:
 
 
 def default() -> RecipeConfig:
-    """What the demo and `train` run: DLRM, element-wise Adagrad, small batches."""
+    """What the demo and `train` run: a small DLRM, element-wise Adagrad on the rows, Adam on the network.
+
+    Rows begin near zero and with the second sighting of their id, so that an id counts for nothing
+    before something is known of it.
+    """
     return RecipeConfig(
         name="default",
         network=DlrmConfig(bottom=(64,), top=(128, 64)),
-        vocabulary=VocabularyConfig(admission=AdmissionConfig(admit_after=1)),
+        tables=TablesConfig(learning_rate=0.05, initial_scale=0.01),
+        optimizer=DenseOptimizerConfig(kind="adam", learning_rate=0.002),
     )
 
 
@@ -62,6 +67,7 @@ def plain_dlrm() -> RecipeConfig:
     return RecipeConfig(
         name="plain-dlrm",
         network=DlrmConfig(bottom=(512, 256), top=(512, 256)),
+        optimizer=DenseOptimizerConfig(kind="adagrad", learning_rate=0.01),
         vocabulary=VocabularyConfig(admission=AdmissionConfig(admit_after=1)),
     )
 
@@ -72,9 +78,10 @@ def rowwise() -> RecipeConfig:
     return replace(base, name="rowwise", tables=replace(base.tables, optimizer="rowwise_adagrad"))
 
 
-def rare_ids_wait() -> RecipeConfig:
-    """The default with a row only from the second sighting on."""
-    return replace(default(), name="rare-ids-wait", vocabulary=VocabularyConfig())
+def every_id() -> RecipeConfig:
+    """The default with a row from the first sighting on."""
+    admission = AdmissionConfig(admit_after=1)
+    return replace(default(), name="every-id", vocabulary=VocabularyConfig(admission=admission))
 
 
 _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
@@ -83,7 +90,7 @@ _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
     "dcn": dcn,
     "plain-dlrm": plain_dlrm,
     "rowwise": rowwise,
-    "rare-ids-wait": rare_ids_wait,
+    "every-id": every_id,
 }
 
 

@@ -1,8 +1,8 @@
 """Several scoring requests put together for one pass through the network.
 
-    request 1 (E_1 candidates) ┐   request   dense (R, N_r)   ids, lengths (F_r, R)
-    request 2 (E_2 candidates) ┼─> candidate dense (E, N_c)   ids, lengths (F_c, E)   E = E_1 + E_2 + ...
-    ...                        ┘   request_index (E,) int64
+request 1 (E_1 candidates) ┐   request   dense (R, N_r)   ids, lengths (F_r, R)
+request 2 (E_2 candidates) ┼─> candidate dense (E, N_c)   ids, lengths (F_c, E)   E = E_1 + E_2 + ...
+...                        ┘   request_index (E,) int64
 """
 
 from __future__ import annotations

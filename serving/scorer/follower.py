@@ -22,9 +22,7 @@ _RETRY_SECONDS = 0.001
 class Follower:
     """Reads, prepares off the batches' path, applies between two batches."""
 
-    def __init__(
-        self, scorer: Scorer, log: LogLink, config: ScorerConfig, on_applied: Callable[[], None]
-    ) -> None:
+    def __init__(self, scorer: Scorer, log: LogLink, config: ScorerConfig, on_applied: Callable[[], None]) -> None:
         """`on_applied` is called, on this thread, after versions were applied or a generation broke."""
         self._scorer = scorer
         self._log = log

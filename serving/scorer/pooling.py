@@ -1,9 +1,9 @@
 """Slots of ids to the embeddings a network reads.
 
-    slots    [u1 | h1 h2 | ... ]   key by key, then row by row      lengths (F, N): [[1], [2], ...]
-      │ gather from the merged rows, mean over each bag
-      ▼
-    embeddings (N, F, D)           an empty bag is zeros
+slots    [u1 | h1 h2 | ... ]   key by key, then row by row      lengths (F, N): [[1], [2], ...]
+  │ gather from the merged rows, mean over each bag
+  ▼
+embeddings (N, F, D)           an empty bag is zeros
 """
 
 from __future__ import annotations

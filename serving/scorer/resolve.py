@@ -1,11 +1,11 @@
 """Ids to slots, with the store's help for those that are not hot, at one version throughout.
 
-    hot?  ──yes──> slot
-      │ no: one trip to the store
-      ├─ row at most as new as our version          ─> becomes hot
-      ├─ no row, and none was taken away since      ─> remembered as unknown: the default row
-      ├─ row or removal newer than our version      ─> apply the log up to it first, look again
-      └─ store away, or the log does not come       ─> the default row, flagged, not remembered
+hot?  ──yes──> slot
+  │ no: one trip to the store
+  ├─ row at most as new as our version          ─> becomes hot
+  ├─ no row, and none was taken away since      ─> remembered as unknown: the default row
+  ├─ row or removal newer than our version      ─> apply the log up to it first, look again
+  └─ store away, or the log does not come       ─> the default row, flagged, not remembered
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The model `ranker`: batches of scoring requests in, probabilities and their version out.
 
-    Triton / in process ──> Scorer.score ──lock──> ServedGeneration (rows, programs, one version)
-                                             │
-    Follower  model-updates ─────────────────┤ applies versions between two batches
-    Watcher   live pointer, head ────────────┘ swaps generations between two batches
+Triton / in process ──> Scorer.score ──lock──> ServedGeneration (rows, programs, one version)
+                                         │
+Follower  model-updates ─────────────────┤ applies versions between two batches
+Watcher   live pointer, head ────────────┘ swaps generations between two batches
 """
 
 from __future__ import annotations

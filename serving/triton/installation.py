@@ -1,9 +1,9 @@
 """Where the Triton server of the `nvidia-pytriton` wheel lies, and what it needs around it.
 
-    pytriton/tritonserver/bin/tritonserver                        the server
-    pytriton/tritonserver/backends/python/*                  ┐    one backend directory, put
-    pytriton/tritonserver/python_backend_stubs/3.11/…stub    ┘    together in the run directory
-    nvidia_pytriton.libs/*                                        shared libraries of both
+pytriton/tritonserver/bin/tritonserver                        the server
+pytriton/tritonserver/backends/python/*                  ┐    one backend directory, put
+pytriton/tritonserver/python_backend_stubs/3.11/…stub    ┘    together in the run directory
+nvidia_pytriton.libs/*                                        shared libraries of both
 """
 
 from __future__ import annotations

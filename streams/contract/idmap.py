@@ -85,9 +85,7 @@ class IdMap:
         owner = held[:, 1]
         return (owner >> _SLOT_BITS).astype(np.int16), held[:, 0].copy(), (owner & _SLOT_MASK).astype(np.int32)
 
-    def _at(
-        self, place: Ints, tables: npt.NDArray[np.int16], ids: Ints
-    ) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    def _at(self, place: Ints, tables: npt.NDArray[np.int16], ids: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
         """(owner, its table, whether it is the key) of each place, of any shape."""
         found = self._places.take(place, axis=0)
         owner = found[..., 1]

@@ -252,9 +252,7 @@ def test_version_whose_parent_never_came_makes_the_scorer_load_again(
     assert_scores(scored(service, model, batch), model, batch)
 
 
-def test_damaged_record_in_the_log_is_passed_over(
-    model: PublishedModel, start: Callable[..., ScorerService]
-) -> None:
+def test_damaged_record_in_the_log_is_passed_over(model: PublishedModel, start: Callable[..., ScorerService]) -> None:
     model.begin()
     service = start()
     model.log.append([Append(UPDATES, b"not a record")])

@@ -36,9 +36,7 @@ def publish(store: RowStore) -> None:
     layout = bundle_layout(GENERATION)
     packed = encode_rows(np.full((3, DIM), 1.5, dtype=np.float32), "fp32").reshape(1, 3, -1)
     ads = np.array([[1, 2, 3]])
-    values = encode_bundles(
-        layout, 5, ads, np.array([[True, False, False]]), np.array([[False, False, True]]), packed
-    )
+    values = encode_bundles(layout, 5, ads, np.array([[True, False, False]]), np.array([[False, False, True]]), packed)
     changed = {"user": rows([9], 9.0), "ad": rows([1, 4], 7.0), "campaign": rows([2], 2.0)}
     store.write_version(manifest(5), {}, changed, {}, BundleWrite(bundle_keys(ads), values))
 

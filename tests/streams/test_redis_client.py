@@ -35,7 +35,8 @@ def http_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost:6379", "http://127.0.0.1:80", "redis://", "redis://host:x", "redis://a:1,,b:2", "redis://h:0"]
+    "address",
+    ["localhost:6379", "http://127.0.0.1:80", "redis://", "redis://host:x", "redis://a:1,,b:2", "redis://h:0"],
 )
 def test_malformed_address_raises_input_error_naming_it(address: str) -> None:
     with pytest.raises(InputError, match="HOST:PORT") as raised:

@@ -332,9 +332,7 @@ def test_full_delta_holds_every_admitted_row(embedded: EventLog, tmp_path: Path)
     assert applied(publisher.taken) == held(run.learner)
 
 
-def test_trainer_behind_what_was_published_offers_nothing_until_it_is_ahead(
-    embedded: EventLog, tmp_path: Path
-) -> None:
+def test_trainer_behind_what_was_published_offers_nothing_until_it_is_ahead(embedded: EventLog, tmp_path: Path) -> None:
     fill(embedded)
     publisher = Recorder(committed=12)
     Run(embedded, tmp_path / "a")(publisher=publisher)

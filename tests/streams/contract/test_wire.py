@@ -49,9 +49,7 @@ def _side(rows: int, num_dense: int, num_keys: int, bag: int) -> Side:
     )
 
 
-@given(
-    st.integers(1, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3)
-)
+@given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3))
 def test_packed_request_comes_back_whole(e: int, n_r: int, f_r: int, n_c: int, f_c: int, bag: int) -> None:
     widths = Widths(request_dense=n_r, request_keys=f_r, candidate_dense=n_c, candidate_keys=f_c)
     batch = batch_of(e, widths, bag=bag)

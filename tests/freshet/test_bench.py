@@ -1,0 +1,67 @@
+"""The measurements run and give their keys; what they measure is no test's business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.equal_ne import EqualConfig, equal_ne
+from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
+from bench.plain_torch import PlainConfig, PlainLearner, to_tensors
+from bench.soak import Samples, slopes
+from bench.train import load_criteo_schema
+from bench.whole_loop import Lap
+from streams.contract.errors import FreshetError
+from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
+from trainer.recipes import recipe
+
+
+def test_loop_share_of_a_tiny_run_has_one_ratio_a_round(tmp_path: Path) -> None:
+    config = ShareConfig(rounds=2, examples=ROWS_A_RECORD, warm_up=ROWS_A_RECORD)
+    found = loop_share(load_criteo_schema(), recipe("default"), config, tmp_path)
+    assert set(found) == {"share", "loop_examples_per_second", "step_examples_per_second", "shares"}
+    assert len(found["shares"]) == 2
+
+
+def test_equal_ne_of_a_tiny_run_tells_both_sides_and_all_choices(tmp_path: Path) -> None:
+    stream = list(criteo_shaped(2 * ROWS_A_RECORD, 7, CriteoShape(chunk_size=ROWS_A_RECORD)))
+    config = EqualConfig(tune_examples=ROWS_A_RECORD, rounds=1, batch_sizes=(256,), table_rates=(0.03,),
+                         plain_rates=((0.02, 0.002),))  # fmt: skip
+    found = equal_ne(stream, load_criteo_schema(), config, tmp_path)
+    assert {"ratio", "plain", "freshet", "tried"} <= set(found)
+    assert len(found["tried"]) == 2
+    assert len(found["plain"]["tried"]) == 1
+    if found["freshet"] is not None:
+        assert found["freshet"]["normalized_entropy"] <= found["plain"]["normalized_entropy"]
+
+
+def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:
+    learner = PlainLearner(PlainConfig())
+    rows, dense, label = to_tensors(next(criteo_shaped(256, 7)))
+    first = learner.learn(rows, dense, label)
+    for _ in range(5):
+        last = learner.learn(rows, dense, label)
+    loss = [np.logaddexp(0, logit.numpy()) - label.numpy() * logit.numpy() for logit in (first, last)]
+    assert loss[1].mean() < loss[0].mean()
+
+
+def test_lap_counts_examples_behind_the_first_batch() -> None:
+    lap = Lap()
+    for size in (10, 20, 30):
+        lap.passed(size)
+    assert lap.examples == 50
+
+
+def test_slopes_of_growth_after_warm_up_are_its_rate() -> None:
+    events = [0, 250_000, 500_000, 750_000, 1_000_000]
+    samples = Samples(events, {"flat": [10.0, 50.0, 50.0, 50.0, 50.0], "grows": [10.0, 50.0, 52.0, 54.0, 56.0]})
+    found = slopes(samples, 250_000)
+    assert found["slope_mib_per_million_events"] == {"flat": 0.0, "grows": 8.0}
+    assert found["resident_mib"]["grows"] == {"first": 50.0, "last": 56.0, "largest": 56.0}
+
+
+def test_slopes_with_two_looks_behind_the_warm_up_raise() -> None:
+    with pytest.raises(FreshetError, match="too few looks"):
+        slopes(Samples([0, 10, 20], {"store": [1.0, 2.0, 3.0]}), 10)
