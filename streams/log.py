@@ -149,7 +149,7 @@ def claim(log: EventLog, transactional_id: str) -> None:
 
 
 def open_log(address: str) -> EventLog:
-    """The log at `embedded:DIR` (or a bare path without a colon) or `kafka://host:port[,host:port]`; InputError else."""
+    """The log at `embedded:DIR` (or a path without a colon) or `kafka://host:port[,host:port]`. Else InputError."""
     from streams.contract.errors import InputError
 
     if address.startswith("kafka://"):
