@@ -56,7 +56,7 @@ def test_demo_ended_by_signal_leaves_no_process(how: signal.Signals, tmp_path: P
     finally:
         demo.send_signal(how)
         demo.wait(60)
-    wait_until(lambda: marked(marker) == [], "processes of the demo live on", 60)
+    wait_until(lambda: marked(marker) == [], "processes of the demo live on", 120)
 
 
 def _has_begun(errors: Path, demo: subprocess.Popen[bytes]) -> bool:
