@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from freshet.doctor import run_checks
+from freshet.health import health_of
 from freshet.inputs import check_inputs
 from freshet.processes import alive, interrupt_on_terminate, stop_pid
 from freshet.stack import Stack, StackConfig, load_state, save_state
@@ -125,12 +126,18 @@ def _services(folder: Path) -> list[dict[str, object]]:
 
 def _status(args: Namespace) -> Result:
     state = load_state(args.dir / "services.json")
-    return {"services": _services(args.dir), "addresses": state["addresses"]}
+    addresses = state["addresses"]
+    assert isinstance(addresses, dict)
+    services = [
+        {**service, "health": health_of(str(service["name"]), bool(service["running"]), addresses)}
+        for service in _services(args.dir)
+    ]
+    return {"services": services, "addresses": addresses}
 
 
 def _render_status(result: Result) -> str:
-    rows = [("service", "state", "pid", "output")]
-    rows += [(s["name"], "running" if s["running"] else "stopped", str(s["pid"]), s["log"]) for s in result["services"]]
+    rows = [("service", "health", "pid", "output")]
+    rows += [(s["name"], s["health"], str(s["pid"]), s["log"]) for s in result["services"]]
     addresses = [f"{name}: {address}" for name, address in result["addresses"].items()]
     return "\n".join([table(rows), "", *addresses])
 

@@ -1,0 +1,53 @@
+"""Whether a service that runs also does its work: asked at its address, not guessed from its process."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+_TIMEOUT_SECONDS = 2.0
+
+
+def health_of(name: str, running: bool, addresses: Mapping[str, str]) -> str:
+    """`ok`, or what is wrong; a joiner and a trainer have no address and are ok while they run."""
+    if not running:
+        return "stopped"
+    if name == "gateway":
+        return _answer(f"{addresses['gateway']}/readyz")
+    if name == "scorer":
+        return _answer(f"{addresses['triton']}/v2/health/ready")
+    if name == "store":
+        return _store(addresses["redis"])
+    return "ok"
+
+
+def _answer(url: str) -> str:
+    try:
+        urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return _missing(error)
+    except OSError as error:
+        return f"does not answer: {error}"
+    return "ok"
+
+
+def _missing(error: urllib.error.HTTPError) -> str:
+    """What a gateway that is not ready lacks."""
+    with error:
+        try:
+            return "; ".join(map(str, json.loads(error.read())["missing"]))
+        except (ValueError, KeyError, TypeError):
+            return f"HTTP {error.code}"
+
+
+def _store(address: str) -> str:
+    from streams.contract.errors import FreshetError
+    from streams.redis_client import connect_redis
+
+    try:
+        connect_redis(address).close()
+    except FreshetError as error:
+        return str(error)
+    return "ok"
