@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,13 +74,15 @@ class Traffic:
         """Sends all events; returns when everything is answered."""
         connector = aiohttp.TCPConnector(limit=self._config.clients + 4)
         async with aiohttp.ClientSession(connector=connector) as session:
-            flusher = asyncio.create_task(self._flush_regularly(session))
+            ended = asyncio.Event()
+            flusher = asyncio.create_task(self._flush_until(ended, session))
             try:
                 await self._send(events, session)
                 await asyncio.gather(*self._open.values())
+                ended.set()
+                await flusher
             finally:
                 await _cancel([flusher, *self._open.values()])
-            await self._flush(session)
         return self.result
 
     async def _send(self, events: Iterator[Event], session: aiohttp.ClientSession) -> None:
@@ -146,9 +149,11 @@ class Traffic:
         if len(self._feedback) >= _FEEDBACK_BATCH:
             await self._flush(session)
 
-    async def _flush_regularly(self, session: aiohttp.ClientSession) -> None:
-        while True:
-            await asyncio.sleep(_FEEDBACK_WAIT_SECONDS)
+    async def _flush_until(self, ended: asyncio.Event, session: aiohttp.ClientSession) -> None:
+        """Sends what has gathered, again and again, and what is left at the end: a batch under way is never cut off."""
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _FEEDBACK_WAIT_SECONDS)
             await self._flush(session)
 
     async def _flush(self, session: aiohttp.ClientSession) -> None:

@@ -101,12 +101,12 @@ class CtrRanker:
     ) -> Ranked:
         """While the live generation changes, gateway and scorer may briefly hold different schemas."""
         await self._models.refresh()
-        for model in self._models.known():
-            if model.feature_hash != tried.feature_hash:
-                try:
-                    return await self._infer(model, request, deadline)
-                except RefusalError as error:
-                    refusal = error
+        # The one that was tried comes last, for the scorer may have changed over to it meanwhile.
+        for model in sorted(self._models.known(), key=lambda each: each.feature_hash == tried.feature_hash):
+            try:
+                return await self._infer(model, request, deadline)
+            except RefusalError as error:
+                refusal = error
         raise refusal
 
     async def _infer(self, model: ServedModel, request: RankRequest, deadline: float) -> Ranked:
