@@ -42,7 +42,7 @@ def _configure_demo(parser: ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second at most (0: no limit)")
     parser.add_argument("--window-seconds", type=float, default=1.0, help="how long an impression waits for a click")
     parser.add_argument(
-        "--positives", choices=("at-once", "at-close"), default="at-once", help="when clicks are learnt"
+        "--positives", choices=("at-once", "at-close"), default="at-close", help="when clicks are learnt"
     )
     parser.add_argument("--negatives", choices=("uniform", "popularity"), default="uniform")
     parser.add_argument("--seed", type=int, default=0)
