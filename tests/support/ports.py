@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import ExitStack
+from freshet.ports import free_ports
 
-
-def free_ports(count: int = 1) -> list[int]:
-    """Ports nobody listened on a moment ago; all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+__all__ = ["free_port", "free_ports"]
 
 
 def free_port() -> int:
     """A port nobody listened on a moment ago."""
-    return free_ports()[0]
+    return free_ports(1)[0]
