@@ -30,7 +30,7 @@ class ExampleAccount:
 
 def example_batches(log: EventLog) -> Iterator[ExampleBatch]:
     """Every batch in the `examples` topic, partition by partition."""
-    for _, value in _records(log, EXAMPLES):
+    for value in record_values(log, EXAMPLES):
         decoded = decode_examples(value)
         if isinstance(decoded, ExampleBatch):
             yield decoded
@@ -39,7 +39,7 @@ def example_batches(log: EventLog) -> Iterator[ExampleBatch]:
 def model_updates(log: EventLog) -> Iterator[ModelUpdate]:
     """Every version in `model-updates`, in order."""
     assembler = UpdateAssembler()
-    for _, value in _records(log, MODEL_UPDATES):
+    for value in record_values(log, MODEL_UPDATES):
         update = assembler.add(value)
         if update is not None:
             yield update
@@ -90,9 +90,10 @@ def _quantile(values: list[Array], weights: list[Array], q: float) -> float:
     return float(value[order][min(len(value) - 1, int(np.searchsorted(below, q * below[-1])))])
 
 
-def _records(log: EventLog, topic: str) -> Iterator[tuple[int, bytes]]:
+def record_values(log: EventLog, topic: str) -> Iterator[bytes]:
+    """Every record of a topic from the oldest kept to the present end, partition by partition."""
     for partition in log.partitions(topic):
         position = log.begin_offsets([partition])[partition]
         while records := log.read({partition: position}, max_records=500):
-            yield from ((record.offset, record.value) for record in records)
+            yield from (record.value for record in records)
             position = records[-1].offset + 1

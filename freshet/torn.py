@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from freshet.audit import record_values
 from streams.contract.columns import Array, column_from_values
 from streams.contract.encoding import decode_event
 from streams.contract.events import Impression
@@ -73,14 +74,9 @@ def count_torn(log: EventLog, store: RowStore, updates: list[ModelUpdate], num_a
 
 
 def _scored(log: EventLog) -> Iterator[Impression]:
-    for partition in log.partitions(EVENTS):
-        position = log.begin_offsets([partition])[partition]
-        while records := log.read({partition: position}, max_records=500):
-            position = records[-1].offset + 1
-            for record in records:
-                event = decode_event(record.value)
-                if isinstance(event, Impression) and event.version and event.probabilities:
-                    yield event
+    for event in map(decode_event, record_values(log, EVENTS)):
+        if isinstance(event, Impression) and event.version and event.probabilities:
+            yield event
 
 
 def _sample(impressions: Iterator[Impression], size: int) -> dict[tuple[int, int], list[Impression]]:
