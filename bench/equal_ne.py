@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,12 +22,13 @@ from bench.whole_loop import TimedLearner, fill_topic, run_loop
 from streams.command import say
 from streams.contract.examples import ExampleBatch
 from streams.contract.schema import Schema
-from streams.log import EventLog, open_log
+from streams.log.event_log import EventLog, open_log
 from trainer.model.dlrm import DlrmConfig
 from trainer.recipes import RecipeConfig, recipe
 from trainer.tally import entropy, log_losses
 
 _WIDTHS = (DlrmConfig(bottom=(32,), top=(64,)), DlrmConfig(bottom=(64,), top=(128, 64)))
+_PLAIN_RATES = ((0.01, 0.001), (0.02, 0.001), (0.02, 0.002), (0.02, 0.004), (0.02, 0.008), (0.04, 0.002), (0.04, 0.004))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +37,11 @@ class EqualConfig:
 
     tune_examples: int = 102_400
     rounds: int = 3
-    batch_sizes: tuple[int, ...] = (512, 1024)
-    table_rates: tuple[float, ...] = (0.015, 0.03, 0.05)
-    plain_rates: tuple[tuple[float, float], ...] = ((0.01, 0.001), (0.02, 0.001), (0.02, 0.002), (0.04, 0.002))
+    batch_sizes: tuple[int, ...] = (1024, 2048)
+    table_rates: tuple[float, ...] = (0.02, 0.03)
+    dense_rates: tuple[float, ...] = (0.004, 0.008)
+    plain_rates: tuple[tuple[float, float], ...] = _PLAIN_RATES
+    """Pairs of table rate and dense rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +150,14 @@ def _middle(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _choices(config: EqualConfig) -> Iterator[RecipeConfig]:
     base = recipe("default")
-    for network in _WIDTHS:
-        for size in config.batch_sizes:
-            for rate in config.table_rates:
-                yield replace(
-                    base, name=f"bottom {network.bottom} top {network.top} batch {size} table rate {rate:g}",
-                    network=network, batch_size=size,
-                    tables=replace(base.tables, learning_rate=rate),
-                )  # fmt: skip
+    choices = product(_WIDTHS, config.batch_sizes, config.table_rates, config.dense_rates)
+    for network, size, table_rate, dense_rate in choices:
+        yield replace(
+            base, name=f"bottom {network.bottom} top {network.top} batch {size} rates {table_rate:g}, {dense_rate:g}",
+            network=network, batch_size=size,
+            tables=replace(base.tables, learning_rate=table_rate),
+            optimizer=replace(base.optimizer, learning_rate=dense_rate),
+        )  # fmt: skip
 
 
 def _beginning(stream: Sequence[ExampleBatch], examples: int) -> list[ExampleBatch]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.bare_step import BareStep
+from bench.bare_step import BareStep, TorchRecStep
 from bench.whole_loop import TimedLearner, fill_topic, run_loop
 from streams.command import say
 from streams.contract.examples import ExampleBatch
 from streams.contract.schema import Schema
-from streams.log import open_log
+from streams.log.event_log import open_log
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
 from trainer.recipes import RecipeConfig
 
@@ -30,35 +30,48 @@ class ShareConfig:
 
 
 def loop_share(schema: Schema, recipe: RecipeConfig, config: ShareConfig, folder: Path) -> dict[str, Any]:
-    """Alternates loop and step over the same rows; the median ratio of pairs, and both medians."""
+    """Alternates loop and steps over the same rows; median ratios of the rounds, and the medians of speeds."""
     total = config.warm_up + config.rounds * config.examples
     records = list(criteo_shaped(total, 7, CriteoShape(chunk_size=ROWS_A_RECORD)))
-    learner, bare = TimedLearner(schema, recipe), BareStep(schema, recipe)
+    learner, theirs, own = TimedLearner(schema, recipe), TorchRecStep(schema, recipe), BareStep(schema, recipe)
     log = open_log(f"embedded:{folder / 'log'}")
-    pairs = []
+    rounds: list[_Round] = []
     try:
         at = 0
         for number in range(config.rounds + 1):
             size = (config.examples if number else config.warm_up) // ROWS_A_RECORD
             segment, at = records[at : at + size], at + size
             fill_topic(log, f"examples-{number}", segment)
-            steps = [bare.prepare(batch) for batch in _batches(segment, recipe.batch_size)]
-            # the other one first every second time: neither always finds the machine as its rival left it
-            if number % 2:
-                step = bare.examples_per_second(steps)
+            batches = [own.prepare(batch) for batch in _batches(segment, recipe.batch_size)]
+            # the others first every second time: the loop does not always find the machine as its rivals left it
+            steps = [step.examples_per_second(batches) for step in (theirs, own)] if number % 2 else []
             loop = run_loop(log, f"examples-{number}", learner, folder / f"checkpoints-{number}")
-            if not number % 2:
-                step = bare.examples_per_second(steps)
+            steps = steps or [step.examples_per_second(batches) for step in (theirs, own)]
             if number:
-                pairs.append((loop, step))
-                say(f"{recipe.name}: loop {loop:.0f}/s, step {step:.0f}/s, share {loop / step:.3f}")
+                rounds.append(_Round(loop, *steps))
+                say(f"{recipe.name}: loop {loop:.0f}/s, TorchRec's step {steps[0]:.0f}/s, own step {steps[1]:.0f}/s")
     finally:
         log.close()
+    return _summary(rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """Examples a second of the whole loop, the step with TorchRec's collection, the trainer's own step."""
+
+    loop: float
+    step: float
+    own_step: float
+
+
+def _summary(rounds: Sequence[_Round]) -> dict[str, Any]:
     return {
-        "share": round(median(loop / step for loop, step in pairs), 3),
-        "loop_examples_per_second": round(median(loop for loop, _ in pairs)),
-        "step_examples_per_second": round(median(step for _, step in pairs)),
-        "shares": [round(loop / step, 3) for loop, step in pairs],
+        "share": round(median(each.loop / each.step for each in rounds), 3),
+        "share_of_own_step": round(median(each.loop / each.own_step for each in rounds), 3),
+        "loop_examples_per_second": round(median(each.loop for each in rounds)),
+        "step_examples_per_second": round(median(each.step for each in rounds)),
+        "own_step_examples_per_second": round(median(each.own_step for each in rounds)),
+        "shares": [round(each.loop / each.step, 3) for each in rounds],
     }
 
 

@@ -32,8 +32,8 @@ from serving.scorer.hot_rows import HotRows
 from streams.command import say
 from streams.contract.errors import FreshetError
 from streams.datasets.registry import schema_path
-from streams.log import MODEL_UPDATES, EventLog, TopicPartition, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import MODEL_UPDATES, EventLog, TopicPartition, open_log
+from streams.store.row_store import RowStore, open_row_store
 from trainer.commit import PublishTarget
 from trainer.cursor import cursor_at
 from trainer.gate import GateConfig

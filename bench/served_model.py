@@ -12,12 +12,12 @@ import torch
 
 from streams.contract.columns import to_values
 from streams.contract.examples import ExampleBatch
-from streams.contract.features import FeatureBatch, FeatureTransform
+from streams.contract.features import FeatureTransform
 from streams.contract.schema import Schema, load_schema
 from streams.datasets.registry import schema_path
-from streams.log import open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import open_log
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
+from streams.store.row_store import open_row_store
 from trainer.commit import PublishTarget
 from trainer.cursor import cursor_at
 from trainer.gate import GateConfig
@@ -25,6 +25,7 @@ from trainer.learner import Learner
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
 from trainer.offering import build_delta
+from trainer.prepare import Preparer
 from trainer.publish import PublishConfig, ThreadedPublisher
 from trainer.recipes import recipe
 
@@ -65,14 +66,18 @@ class ServedModel:
         return forward
 
 
-def request_body(schema: Schema, num_candidates: int, *, event_time_ms: int | None = None) -> bytes:
-    """A JSON request with so many candidates of Criteo's shape, now or at a time of the data's clock."""
+def request_body(schema: Schema, num_candidates: int) -> bytes:
+    """A JSON request with so many candidates of Criteo's shape."""
+    return body_of(schema, _requests(num_candidates))
+
+
+def body_of(schema: Schema, batch: ExampleBatch, *, event_time_ms: int | None = None) -> bytes:
+    """The batch's one request as JSON, now or at a time of the data's clock."""
     time_ms = {} if event_time_ms is None else {"event_time_ms": event_time_ms}
-    batch = _requests(num_candidates)
     scopes = {feature.name: feature.scope for feature in schema.features}
     request = {name: to_values(column)[0] for name, column in batch.request.items()}
     return msgspec.json.encode({
-        "unit_id": "u1",
+        "unit_id": batch.unit_id[0],
         **time_ms,
         "user": {name: value for name, value in request.items() if scopes[name] == "user"},
         "context": {name: value for name, value in request.items() if scopes[name] == "context"},
@@ -91,9 +96,9 @@ def publish_trained_model(log_address: str, redis_address: str, model: str) -> S
     assert path is not None
     schema = load_schema(path)
     learner = Learner(schema, recipe("plain-dlrm"))
-    transform = FeatureTransform(schema)
+    prepare = Preparer(schema)
     for batch in criteo_shaped(NUM_TRAINED, seed=7, shape=CriteoShape(chunk_size=256)):
-        learner.learn(batch, _features(transform, batch))
+        learner.learn(prepare(batch))
     log = open_log(log_address)
     store = open_row_store(redis_address, model=model)
     target = PublishTarget(log=log, store=store, schema=schema, network=describe_network(learner.recipe.network),
@@ -110,7 +115,3 @@ def publish_trained_model(log_address: str, redis_address: str, model: str) -> S
         store.close()
         log.close()
     return ServedModel(learner, schema)
-
-
-def _features(transform: FeatureTransform, batch: ExampleBatch) -> FeatureBatch:
-    return transform(batch.request, batch.candidate, batch.request_index, num_requests=batch.num_requests)

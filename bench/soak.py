@@ -1,61 +1,49 @@
 """Memory of every long-running process over many events: replayed through log, join and trainer, versions served.
 
-Impressions and clicks of rows of Criteo's shape go to `events` at once, as the log keeps them; joiner
-and trainer work them off while a client scores, so that gateway and scorer have work too. The slope is
-a straight line's through the samples behind the warm-up, over the events joined by then.
+The tables are small enough to be full before the warm-up ends: behind it ids are admitted and evicted all the
+time, in the trainer, in Redis and in the scorer, and what still grows is not a table that fills.
 """
 
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from bench.load import Target, measure
 from bench.machine import describe
-from bench.serve import wait_until_ready
-from bench.served_model import request_body
-from bench.train import load_criteo_schema
-from freshet.stack import Stack, StackConfig
+from bench.process_memory import Memory, memory_of
+from bench.soak_traffic import MILLISECONDS_PER_REQUEST, Progress, Traffic
+from freshet.stack import Bounds, Stack, StackConfig
 from streams.command import say
 from streams.contract.errors import FreshetError
-from streams.contract.events import Event
-from streams.datasets.clock import ORDER_START_MS
 from streams.datasets.registry import schema_path
-from streams.join_partition import JoinTopics
-from streams.log import EVENTS, EventLog, open_log
-from streams.replay import LogSink, ReplayConfig, in_time_order, replay
-from streams.simulator.criteo_shaped import criteo_shaped_observations
 
-_MOST_AHEAD = 20_000
 _WARM_UP_SHARE = 0.3
-_CANDIDATES = 32
-_REQUESTS_AT_ONCE = 20
 _PATIENCE_SECONDS = 300.0
+_WINDOW_SECONDS = 40.0
+_BOUNDS = Bounds(table_rows=10_000, tombstone_seconds=30.0, max_hot_rows=80_000, max_unknown_ids=50_000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SoakConfig:
-    """Events in all, and seconds between two looks at every process."""
+    """Events in all, seconds between two looks at every process, and bounds that the warm-up reaches."""
 
     num_events: int = 2_000_000
     sample_seconds: float = 2.0
+    bounds: Bounds = _BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Events joined, and resident MiB of each process, look by look."""
+    """Events joined, and each process' memory, look by look."""
 
     num_events: list[int] = field(default_factory=list)
-    resident_mib: dict[str, list[float]] = field(default_factory=dict)
+    memory: dict[str, list[Memory]] = field(default_factory=dict)
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
@@ -69,143 +57,84 @@ def measure_soak(config: SoakConfig) -> dict[str, Any]:
     schema = schema_path("simulator:criteo")
     assert schema is not None
     with tempfile.TemporaryDirectory(prefix="freshet-bench-") as folder:
-        stack = Stack(StackConfig(folder=Path(folder), schema=schema, window_seconds=2.0, clock="data"))
+        stack = Stack(StackConfig(
+            folder=Path(folder), schema=schema, window_seconds=_WINDOW_SECONDS, clock="data", bounds=config.bounds,
+        ))  # fmt: skip
         try:
             stack.start(say)
             began = time.monotonic()
-            samples = _soak(stack, config)
+            with Traffic(stack, config.num_events) as traffic:
+                samples, outcome = _soak(stack, traffic, config)
             seconds = time.monotonic() - began
         finally:
             stack.stop()
+    warm_up_events = int(_WARM_UP_SHARE * config.num_events)
     return {
         "events": samples.num_events[-1],
         "events_per_second": round(samples.num_events[-1] / seconds),
-        "warm_up_events": int(_WARM_UP_SHARE * config.num_events),
-        **slopes(samples, _WARM_UP_SHARE * config.num_events),
-    }
+        **outcome,
+        "requests_scored": traffic.num_scored,
+        "warm_up_events": warm_up_events,
+        "held_constant": {**asdict(config.bounds), "milliseconds_per_impression": MILLISECONDS_PER_REQUEST},
+        **slopes(samples, warm_up_events),
+    }  # fmt: skip
 
 
 def slopes(samples: Samples, warm_up_events: float) -> dict[str, Any]:
-    """The straight line's slope by process behind the warm-up. Raises FreshetError with too few looks."""
+    """Growth and sizes by process behind the warm-up. Raises FreshetError with too few looks."""
     events = np.array(samples.num_events, dtype=np.float64)
     settled = events >= warm_up_events
     if len(np.unique(events[settled])) < 3:
         raise FreshetError("too few looks behind the warm-up", field="sample_seconds", value=int(settled.sum()),
                            remedy="look more often, or replay more events")  # fmt: skip
-    sizes = {name: np.array(seen)[settled] for name, seen in samples.resident_mib.items()}
+    sizes = {
+        name: np.array([[memory.resident, memory.anonymous] for memory in seen])[settled]
+        for name, seen in samples.memory.items()
+    }
     millions = events[settled] / 1e6
     return {
-        "slope_mib_per_million_events": {
-            name: round(float(np.polyfit(millions, seen, 1)[0]), 2) for name, seen in sizes.items()
-        },
-        "resident_mib": {
-            name: {"first": round(float(seen[0]), 1), "last": round(float(seen[-1]), 1),
-                   "largest": round(float(seen.max()), 1)}
-            for name, seen in sizes.items()
-        },
-    }  # fmt: skip
+        "slope_mib_per_million_events": {name: _slope(millions, size[:, 0]) for name, size in sizes.items()},
+        "anonymous_slope_mib_per_million_events": {name: _slope(millions, size[:, 1]) for name, size in sizes.items()},
+        "resident_mib": {name: _ends(size[:, 0]) for name, size in sizes.items()},
+        "anonymous_mib": {name: _ends(size[:, 1]) for name, size in sizes.items()},
+    }
 
 
-def _soak(stack: Stack, config: SoakConfig) -> Samples:
-    log = open_log(stack.config.log)
-    samples = Samples(resident_mib={child.name: [] for child in stack.children})
-    stop = threading.Event()
-    failures: list[BaseException] = []
-    threads = [
-        threading.Thread(target=_guarded, args=(failures, _replay, log, config, stop), daemon=True),
-        threading.Thread(target=_guarded, args=(failures, _score, stack.gateway_url, stop), daemon=True),
-    ]
+def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
+    """The median slope over all pairs of looks (Theil and Sen): a checkpoint's short peak does not tilt it."""
+    one, other = np.triu_indices(len(x), k=1)
+    apart = x[other] > x[one]
+    one, other = one[apart], other[apart]
+    return round(float(np.median((y[other] - y[one]) / (x[other] - x[one]))), 2)
+
+
+def _ends(size: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {"first": round(float(size[0]), 1), "last": round(float(size[-1]), 1),
+            "largest": round(float(size.max()), 1)}  # fmt: skip
+
+
+def _soak(stack: Stack, traffic: Traffic, config: SoakConfig) -> tuple[Samples, dict[str, int]]:
+    """The looks until all events are joined; and what was learnt and published by then."""
+    progress = Progress(stack)
+    samples = Samples(memory={child.name: [] for child in stack.children})
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
         while not samples.num_events or samples.num_events[-1] < config.num_events:
             time.sleep(config.sample_seconds)
             stack.check()
             before = samples.num_events[-1] if samples.num_events else 0
-            _look(stack, log, samples)
+            _look(stack, progress, samples)
             if samples.num_events[-1] > before:
                 deadline = time.monotonic() + _PATIENCE_SECONDS
-            if failures or time.monotonic() > deadline:
-                raise FreshetError("the soak got stuck", field="soak", value=[repr(each) for each in failures])
+            if traffic.failures or time.monotonic() > deadline:
+                raise FreshetError("the soak got stuck", field="soak", value=[repr(each) for each in traffic.failures])
+        version, examples, _ = progress.published()
+        return samples, {"examples_trained": examples, "versions_published": version}
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        log.close()
-    return samples
+        progress.close()
 
 
-def _guarded(failures: list[BaseException], work: Any, *arguments: Any) -> None:
-    try:
-        work(*arguments)
-    except BaseException as error:
-        failures.append(error)
-
-
-def _replay(log: EventLog, config: SoakConfig, stop: threading.Event) -> None:
-    """Sends the events, never far ahead of the joiner: memory that grows with a backlog is not what is asked."""
-    sink = LogSink(log)
-    sent = 0
-
-    def throttled(events: Sequence[Event]) -> None:
-        nonlocal sent
-        while sent - _joined(log) > _MOST_AHEAD and not stop.is_set():
-            time.sleep(0.05)
-        if stop.is_set():
-            raise _Over
-        sink(events)
-        sent += len(events)
-
-    observed = criteo_shaped_observations(config.num_events, seed=11)
-    with _until_over():
-        replay(islice(in_time_order(observed), config.num_events + _MOST_AHEAD), throttled,
-               ReplayConfig(batch_size=1_000, final_tick=False))  # fmt: skip
-
-
-class _Over(Exception):
-    """The soak has ended while events were still to be sent."""
-
-
-@contextmanager
-def _until_over() -> Iterator[None]:
-    try:
-        yield
-    except _Over:
-        return
-
-
-def _score(gateway_url: str, stop: threading.Event) -> None:
-    """One client, with pauses, so that scoring takes its part without taking everything."""
-    wait_until_ready(f"{gateway_url}/readyz", timeout_seconds=_PATIENCE_SECONDS)
-    target = Target(
-        f"{gateway_url}/v1/score", request_body(load_criteo_schema(), _CANDIDATES, event_time_ms=ORDER_START_MS)
-    )
-    while not stop.is_set():
-        measure(target, clients=1, requests=_REQUESTS_AT_ONCE, warm_up=0)
-        stop.wait(0.5)
-
-
-def _joined(log: EventLog) -> int:
-    """Events that the joiner has worked off: its committed offsets, summed."""
-    return sum(log.committed_offsets(JoinTopics().group, log.partitions(EVENTS)).values())
-
-
-def _look(stack: Stack, log: EventLog, samples: Samples) -> None:
-    samples.num_events.append(_joined(log))
+def _look(stack: Stack, progress: Progress, samples: Samples) -> None:
+    samples.num_events.append(progress.joined())
     for child in stack.children:
-        samples.resident_mib[child.name].append(_resident_mib(child.process.pid))
-
-
-def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and of all that it started, in MiB."""
-    resident, waiting = 0.0, [pid]
-    while waiting:
-        number = waiting.pop()
-        try:
-            lines = Path(f"/proc/{number}/status").read_text().splitlines()
-            waiting += map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split())
-        except OSError:
-            continue
-        resident += next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
-    return resident
+        samples.memory[child.name].append(memory_of(child.process.pid))

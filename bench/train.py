@@ -30,8 +30,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     share = ShareConfig(rounds=3, examples=5_120, warm_up=5_120) if quick else ShareConfig()
     equal, num_examples = EqualConfig(), 409_600
     if quick:
-        equal = EqualConfig(tune_examples=10_240, rounds=1, batch_sizes=(512,), table_rates=(0.03,),
-                            plain_rates=((0.02, 0.002),))  # fmt: skip
+        equal = EqualConfig(tune_examples=10_240, rounds=1, batch_sizes=(1024,), table_rates=(0.03,),
+                            dense_rates=(0.004,), plain_rates=((0.02, 0.002),))  # fmt: skip
         num_examples = 20_480
     return {**describe(share.rounds), **measure(load_criteo_schema(), share, equal, num_examples)}
 
@@ -51,6 +51,7 @@ def measure(schema: Schema, share: ShareConfig, equal: EqualConfig, num_examples
     loop_over_step, ratio = shares["plain-dlrm"]["share"], compared["ratio"]
     return {
         "loop_over_step": loop_over_step,
+        "loop_over_own_step": shares["plain-dlrm"]["share_of_own_step"],
         "loop_over_step_default": shares["default"]["share"],
         "speed_over_plain_at_equal_ne": ratio,
         "speed_over_plain_in_cpu_time": compared.get("cpu_ratio"),

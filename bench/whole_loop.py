@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.contract.examples import ExampleBatch, Mark, encode_examples, encode_mark
-from streams.contract.features import FeatureBatch
 from streams.contract.schema import Schema
-from streams.log import Append, EventLog, TopicPartition
+from streams.log.event_log import Append, EventLog, TopicPartition
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.learner import Learner, Scored
 from trainer.loop import Trainer, TrainerConfig
+from trainer.prepare import Learnable
 from trainer.recipes import RecipeConfig
 from trainer.source import SourceConfig
 
@@ -58,9 +58,9 @@ class TimedLearner(Learner):
         super().__init__(schema, recipe)
         self.lap = Lap()
 
-    def learn(self, examples: ExampleBatch, features: FeatureBatch) -> Scored:
-        scored = super().learn(examples, features)
-        self.lap.passed(len(examples))
+    def learn(self, learnable: Learnable) -> Scored:
+        scored = super().learn(learnable)
+        self.lap.passed(len(learnable.examples))
         return scored
 
 

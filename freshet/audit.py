@@ -16,7 +16,7 @@ import numpy as np
 from streams.contract.columns import Array
 from streams.contract.examples import ExampleBatch, decode_examples
 from streams.contract.manifest import ModelUpdate, UpdateAssembler
-from streams.log import EXAMPLES, MODEL_UPDATES, EventLog
+from streams.log.event_log import EXAMPLES, MODEL_UPDATES, EventLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,20 @@ def model_updates(log: EventLog) -> Iterator[ModelUpdate]:
 
 
 def count_examples(log: EventLog) -> ExampleAccount:
-    """Counts the examples by (impression, ad, kind)."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    """Counts the examples by (impression, ad, position, kind).
+
+    One impression may show an ad in two positions, which are two examples; only where positions are
+    unknown (-1) would they count as one and its duplicate.
+    """
+    seen: Counter[tuple[str, str, int, str]] = Counter()
     corrections = 0
     for batch in example_batches(log):
+        positions = batch.position.tolist()
         for row, request in enumerate(batch.request_index.tolist()):
             if batch.correction[row]:
                 corrections += 1
             else:
-                seen[batch.impression_id[request], batch.ad_id[row], batch.kind] += 1
+                seen[batch.impression_id[request], batch.ad_id[row], positions[row], batch.kind] += 1
     return ExampleAccount(len(seen), sum(seen.values()) - len(seen), corrections)
 
 

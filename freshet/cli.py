@@ -7,6 +7,8 @@ With --json the result is one JSON object on the last line of standard output.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import json
 import logging
@@ -30,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         return _report(error, as_json="--json" in (sys.argv if argv is None else argv))
     _log_to_stderr()
+    # The interpreter's last collection walks all that torch brought, for a second and more, to free what ends anyway.
+    atexit.register(gc.freeze)
     command: Command = args.command
     try:
         result = command.run(args)

@@ -8,11 +8,13 @@ import tempfile
 import webbrowser
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from freshet.doctor import run_checks
 from freshet.health import health_of
 from freshet.inputs import check_inputs
-from freshet.processes import alive, interrupt_on_terminate, stop_pid
+from freshet.processes import interrupt_on_terminate
+from freshet.running import runs, stop_process
 from freshet.stack import Stack, StackConfig, load_state, save_state
 from freshet.traffic import TrafficConfig
 from streams.command import Command, Result, say, table
@@ -20,7 +22,11 @@ from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import open_dataset, schema_path
+from streams.join.config import milliseconds
+from streams.join.options import add_windows, windows_of
 from streams.replay import in_time_order
+
+_UP_WINDOW_SECONDS = 600.0
 
 BENCHES = ("serve", "train", "publish", "soak")
 
@@ -56,6 +62,7 @@ def _demo(args: Namespace) -> Result:
 
     traffic = TrafficConfig(clients=args.clients, rate_per_second=args.rate)
     config = DemoConfig(num_events=args.events, traffic=traffic)
+    milliseconds("window-seconds", args.window_seconds, least=1)
     options = DatasetOptions(seed=args.seed, max_bad_lines=args.max_bad_lines, negatives=args.negatives)
     dataset = open_dataset(args.data, options)
     schema = schema_path(args.data)
@@ -94,7 +101,7 @@ def _configure_up(parser: ArgumentParser) -> None:
     _add_addresses(parser)
     parser.add_argument("--schema", type=Path, required=True, help="the feature schema (TOML)")
     parser.add_argument("--dir", type=Path, default=Path(".freshet"), help="where logs and state are kept")
-    parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
+    add_windows(parser, _UP_WINDOW_SECONDS)
     parser.add_argument("--partitions", type=int, default=2)
 
 
@@ -104,8 +111,8 @@ def _up(args: Namespace) -> Result:
         raise InputError("already runs from here", field="dir", value=str(args.dir), remedy="run `freshet down` first")
     stack = Stack(StackConfig(
         folder=args.dir.absolute(), schema=args.schema.absolute(), log=args.log, redis=args.redis, triton=args.triton,
-        port=args.port, recipe=args.recipe, window_seconds=args.window_seconds, num_partitions=args.partitions,
-        detached=True,
+        port=args.port, recipe=args.recipe, windows_ms=windows_of(args, _UP_WINDOW_SECONDS),
+        num_partitions=args.partitions, detached=True,
     ))  # fmt: skip
     interrupt_on_terminate()
     check_inputs(stack.config)
@@ -118,10 +125,10 @@ def _configure_dir(parser: ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, default=Path(".freshet"), help="the folder given to `up`")
 
 
-def _services(folder: Path) -> list[dict[str, object]]:
+def _services(folder: Path) -> list[dict[str, Any]]:
     services = load_state(folder / "services.json")["services"]
     assert isinstance(services, list)
-    return [{**service, "running": alive(service["pid"])} for service in services]
+    return [{**service, "running": runs(service["pid"], service.get("identity", ""))} for service in services]
 
 
 def _status(args: Namespace) -> Result:
@@ -129,24 +136,29 @@ def _status(args: Namespace) -> Result:
     addresses = state["addresses"]
     assert isinstance(addresses, dict)
     services = [
-        {**service, "health": health_of(str(service["name"]), bool(service["running"]), addresses)}
+        {**service, "health": health_of(service["name"], service["running"], addresses, service.get("metrics", ""))}
         for service in _services(args.dir)
     ]
     return {"services": services, "addresses": addresses}
 
 
 def _render_status(result: Result) -> str:
-    rows = [("service", "health", "pid", "output")]
-    rows += [(s["name"], s["health"], str(s["pid"]), s["log"]) for s in result["services"]]
+    rows = [("service", "health", "pid", "metrics", "output")]
+    rows += [(s["name"], s["health"], str(s["pid"]), s.get("metrics", ""), s["log"]) for s in result["services"]]
     addresses = [f"{name}: {address}" for name, address in result["addresses"].items()]
     return "\n".join([table(rows), "", *addresses])
 
 
 def _down(args: Namespace) -> Result:
-    stopped = [{**service, "stopped": stop_pid(service["pid"])}  # type: ignore[arg-type]
+    stopped = [{**service, "stopped": stop_process(service["pid"], service.get("identity", ""))}
                for service in reversed(_services(args.dir))]  # fmt: skip
     (args.dir / "services.json").unlink()
     return {"services": stopped}
+
+
+def _render_down(result: Result) -> str:
+    told = {True: "stopped", False: "had ended:"}
+    return "\n".join(f"{told[service['stopped']]} {service['name']}" for service in result["services"])
 
 
 def _doctor(args: Namespace) -> Result:
@@ -192,7 +204,7 @@ COMMANDS = [
             configure=_configure_up, run=_up, render=_render_status),
     Command(name="down", help="Stops what `up` started.", examples=("freshet down",),
             configure=_configure_dir, run=_down,
-            render=lambda r: "\n".join(f"stopped {s['name']}" for s in r["services"])),
+            render=_render_down),
     Command(name="status", help="Shows each service with its address and health.", examples=("freshet status --json",),
             configure=_configure_dir, run=_status, render=_render_status),
     Command(name="doctor", help="Checks ports, versions, servers, disk and clock, and says what to do.",

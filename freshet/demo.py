@@ -23,8 +23,8 @@ from streams.contract.encoding import decode_event, encode_event
 from streams.contract.errors import FreshetError, InputError
 from streams.contract.events import FINAL_TIME_MS, Event, Impression, Tick
 from streams.contract.manifest import ModelUpdate
-from streams.log import EVENTS, Append, EventLog, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import EVENTS, Append, EventLog, open_log
+from streams.store.row_store import RowStore, open_row_store
 
 _DRAIN_TIMEOUT_SECONDS = 600.0
 

@@ -107,11 +107,11 @@ def _address(name: str) -> Check:
 def _probe(name: str, address: str) -> None:
     """Connects as the services would. Raises what they would raise."""
     if name == "log":
-        from streams.log import open_log
+        from streams.log.event_log import open_log
 
         open_log(address).close()
     elif name == "redis":
-        from streams.row_store import open_row_store
+        from streams.store.row_store import open_row_store
 
         open_row_store(address, model="ads").close()
     elif address != "inprocess":

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 _TIMEOUT_SECONDS = 2.0
 
 
-def health_of(name: str, running: bool, addresses: Mapping[str, str]) -> str:
-    """`ok`, or what is wrong; a joiner and a trainer have no address and are ok while they run."""
+def health_of(name: str, running: bool, addresses: Mapping[str, str], metrics: str = "") -> str:
+    """`ok`, or what is wrong. `metrics` is the address of its metrics page, which tells of a joiner and a trainer."""
     if not running:
         return "stopped"
     if name == "gateway":
@@ -20,7 +20,7 @@ def health_of(name: str, running: bool, addresses: Mapping[str, str]) -> str:
         return _answer(f"{addresses['triton']}/v2/health/ready")
     if name == "store":
         return _store(addresses["redis"])
-    return "ok"
+    return _worker(f"{metrics.removesuffix('/metrics')}/healthz") if metrics else "ok"
 
 
 def _answer(url: str) -> str:
@@ -31,6 +31,15 @@ def _answer(url: str) -> str:
     except OSError as error:
         return f"does not answer: {error}"
     return "ok"
+
+
+def _worker(url: str) -> str:
+    """What a worker's own page says that it waits for."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
+            return "; ".join(map(str, json.load(answer)["degraded"])) or "ok"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"does not answer: {error}"
 
 
 def _missing(error: urllib.error.HTTPError) -> str:
@@ -44,7 +53,7 @@ def _missing(error: urllib.error.HTTPError) -> str:
 
 def _store(address: str) -> str:
     from streams.contract.errors import FreshetError
-    from streams.redis_client import connect_redis
+    from streams.store.redis_client import connect_redis
 
     try:
         connect_redis(address).close()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from freshet.stack import StackConfig
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.schema import load_schema
-from streams.log import open_log
+from streams.log.event_log import open_log
 
 _ANSWER_SECONDS = 5.0
 
@@ -71,7 +71,7 @@ def _no_triton(address: str, answer: str) -> InputError:
 
 
 def _check_redis(address: str, model: str) -> None:
-    from streams.row_store import open_row_store
+    from streams.store.row_store import open_row_store
 
     store = open_row_store(address, model=model)
     try:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.child_process import start_child
 from streams.contract.errors import FreshetError
 
 
@@ -50,20 +49,13 @@ def spawn(
 ) -> Child:
     """Starts `argv`, output to `log_dir/NAME.log`.
 
-    Unless detached, it dies with this process, where util-linux has setpriv.
+    Unless detached, it is asked to end when this process ends, where util-linux has setpriv.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     log_path = log_dir / f"{name}.log"
-    setpriv = None if detached else shutil.which("setpriv")
+    death_signal = None if detached else signal.SIGTERM
     with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [setpriv, "--pdeathsig", "TERM", *argv] if setpriv else argv,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
-        )
+        process = start_child(argv, log, {**os.environ, **(env or {})}, death_signal=death_signal)
     return Child(name, process, log_path)
 
 
@@ -84,34 +76,3 @@ def tail(path: Path, num_lines: int = 12) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-num_lines:])
-
-
-def stop_pid(pid: int, timeout_seconds: float = 20.0) -> bool:
-    """Ends a process that another command started; whether it was there."""
-    if not alive(pid):
-        return False
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout_seconds
-    while alive(pid):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            break
-        time.sleep(0.05)
-    return True
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of that number runs (one that ended and was not waited for does not)."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return _answers_signals(pid) if not sys.platform.startswith("linux") else False
-    return state != "Z"
-
-
-def _answers_signals(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True

@@ -12,17 +12,38 @@ The event log needs no process: it is Kafka where --log names one, and a folder 
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from freshet.ports import free_ports
 from freshet.processes import Child, freshet_command, spawn
+from freshet.running import identity_of
 from streams.contract.errors import ConflictError, FreshetError, InputError, UnavailableError
-from streams.log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, EventLog, open_log
+from streams.log.event_log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, EventLog, open_log
+
+_OWN_MAPPING_BYTES = 4 << 20
+"""Larger allocations go back to the system when they are freed; those of one batch are smaller."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """What bounds the memory of trainer, Redis and scorer; None: the command's own default."""
+
+    table_rows: int | None = None
+    tombstone_seconds: float | None = None
+    max_hot_rows: int | None = None
+    max_unknown_ids: int | None = None
+
+    def options(self, *names: str) -> list[str]:
+        """Those of the names that are set, as options of a command."""
+        given = {name: getattr(self, name) for name in names}
+        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items() if value is not None)
+        return [part for pair in pairs for part in pair]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +59,13 @@ class StackConfig:
     port: int = 0
     model: str = "ads"
     recipe: str = "default"
+    precision: str = "float32"
+    """Of the scorer's wide layers; see ScorerConfig."""
     num_partitions: int = 2
     window_seconds: float = 600.0
+    """How long an impression waits for a click."""
+    windows_ms: Mapping[str, int] | None = None
+    """Kind of feedback -> how long an impression waits for it, in place of `window_seconds`."""
     clock: str = "wall"
     positives: str = "at-close"
     tick_seconds: float = 0.5
@@ -50,6 +76,7 @@ class StackConfig:
     """Whether joiner and trainer are started; without them the stack serves what others publish."""
     exit_at_end: bool = False
     """Whether the trainer ends when the stream's final tick has passed."""
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass
@@ -59,6 +86,8 @@ class Stack:
     config: StackConfig
     children: list[Child] = field(default_factory=list)
     gateway_url: str = ""
+    pages: dict[str, str] = field(default_factory=dict)
+    """Service -> where it serves /metrics, the gateway apart."""
 
     def start(self, say: Callable[[str], None]) -> None:
         """Starts everything that no address is given for. On failure what was started is stopped again."""
@@ -73,6 +102,7 @@ class Stack:
                 self._start_learning(say)
             self._wait("gateway", lambda: _answers(f"{self.gateway_url}/healthz"))
             if self.config.learns:
+                self._wait("joiner", lambda: _answers(f"{self.pages['joiner']}/healthz"))
                 self._wait("trainer", self._trainer_ready.exists, timeout_seconds=180)
         except BaseException:
             self.stop()
@@ -103,7 +133,8 @@ class Stack:
 
     def _spawn(self, name: str, argv: list[str]) -> None:
         config = self.config
-        self.children.append(spawn(name, argv, config.folder / "logs", env=self._addresses(), detached=config.detached))
+        env = self._addresses() | _allocator()
+        self.children.append(spawn(name, argv, config.folder / "logs", env=env, detached=config.detached))
 
     def _addresses(self) -> dict[str, str]:
         config = self.config
@@ -139,9 +170,12 @@ class Stack:
         http, grpc, metrics = free_ports(3)
         say(f"scorer: Triton on port {http}")
         ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-        self._spawn("scorer", freshet_command("triton", "--dir", str(config.folder / "triton"),
-                                              "--model", config.model, *ports))  # fmt: skip
+        self._spawn("scorer", freshet_command(
+            "triton", "--dir", str(config.folder / "triton"), "--model", config.model, *ports,
+            "--precision", config.precision,
+            *config.bounds.options("max_hot_rows", "max_unknown_ids")))  # fmt: skip
         self.config = replace(config, triton=f"http://127.0.0.1:{http}")
+        self.pages["scorer"] = f"http://127.0.0.1:{metrics}"
         self._wait("scorer", lambda: _answers(f"http://127.0.0.1:{http}/v2/health/ready"), timeout_seconds=120)
 
     def _start_gateway(self, say: Callable[[str], None]) -> None:
@@ -155,16 +189,21 @@ class Stack:
 
     def _start_learning(self, say: Callable[[str], None]) -> None:
         config = self.config
-        say("joiner, trainer")
+        ports = free_ports(2)
+        self.pages |= {
+            name: f"http://127.0.0.1:{port}" for name, port in zip(("joiner", "trainer"), ports, strict=True)
+        }
+        say(f"joiner: {self.pages['joiner']}/metrics   trainer: {self.pages['trainer']}/metrics")
         self._spawn("joiner", freshet_command(
-            "join", "--state", str(config.folder / "join"), "--window-seconds", str(config.window_seconds),
+            "join", "--state", str(config.folder / "join"), *joiner_windows(config),
             "--tick-seconds", str(config.tick_seconds), "--clock", config.clock,
-            "--positives", config.positives))  # fmt: skip
+            "--positives", config.positives, "--metrics-port", str(ports[0])))  # fmt: skip
         self._spawn("trainer", freshet_command(
             "train", "--recipe", config.recipe, "--schema", str(config.schema), "--model", config.model,
             "--checkpoints", str(config.folder / "checkpoints"), "--publish-seconds", str(config.publish_seconds),
             "--device", config.device, "--resume", "--promote", "--summary", str(self.trainer_summary),
-            "--ready", str(self._trainer_ready),
+            "--ready", str(self._trainer_ready), "--metrics-port", str(ports[1]),
+            *config.bounds.options("table_rows", "tombstone_seconds"),
             *(["--until-final"] if config.exit_at_end else [])))  # fmt: skip
 
     def _wait(self, name: str, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
@@ -175,6 +214,18 @@ class Stack:
                 raise UnavailableError(f"not ready after {timeout_seconds:.0f} s", field=name,
                                        remedy=f"read {self.child(name).log_path}")  # fmt: skip
             time.sleep(0.05)
+
+
+def _allocator() -> dict[str, str]:
+    """Keeps glibc from raising its threshold as large arrays come and go: they would then leave holes in the heap."""
+    name = "MALLOC_MMAP_THRESHOLD_"
+    return {name: os.environ.get(name, str(_OWN_MAPPING_BYTES))}
+
+
+def joiner_windows(config: StackConfig) -> list[str]:
+    """The joiner's options for how long impressions wait."""
+    windows_ms = config.windows_ms or {"click": round(1000 * config.window_seconds)}
+    return [part for kind, ms in windows_ms.items() for part in ("--window", f"{kind}={ms / 1000}")]
 
 
 def _check_log_is_new(log: EventLog) -> None:
@@ -218,7 +269,17 @@ def _answers(url: str) -> bool:
 
 def save_state(stack: Stack, path: Path) -> None:
     """Writes down what runs where, for `status` and `down`."""
-    services = [{"name": child.name, "pid": child.process.pid, "log": str(child.log_path)} for child in stack.children]
+    pages = {**stack.pages, "gateway": stack.gateway_url}
+    services = [
+        {
+            "name": child.name,
+            "pid": child.process.pid,
+            "identity": identity_of(child.process.pid),
+            "log": str(child.log_path),
+            "metrics": f"{pages[child.name]}/metrics" if child.name in pages else "",
+        }
+        for child in stack.children
+    ]
     addresses = {"log": stack.config.log, "redis": stack.config.redis, "triton": stack.config.triton,
                  "gateway": stack.gateway_url, "model": stack.config.model}  # fmt: skip
     path.write_text(json.dumps({"services": services, "addresses": addresses}, indent=2))

@@ -23,8 +23,8 @@ from streams.contract.events import Impression
 from streams.contract.features import FeatureTransform, Side
 from streams.contract.manifest import Generation, ModelUpdate
 from streams.contract.schema import Sparse, schema_from_json
-from streams.log import EVENTS, EventLog
-from streams.row_store import RowStore
+from streams.log.event_log import EVENTS, EventLog
+from streams.store.row_store import RowStore
 
 TOLERANCE = 2e-6
 

@@ -1,4 +1,4 @@
-"""`freshet gateway`, `triton`, `score` and `model`. What is heavy is imported when a command runs."""
+"""`freshet score`, `model`, `gateway`, `keys` and `triton`. What is heavy is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from serving.keys_cli import KEYS
 from streams.command import Command, Result, table
 from streams.contract.errors import FreshetError, InputError, UnavailableError
 from streams.contract.settings import settings_from
@@ -27,12 +28,12 @@ def _configure_gateway(parser: ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="any other address needs API keys (--keys)")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--spool", type=Path, default=Path(".freshet/spool"), help="where impressions wait for the log")
-    parser.add_argument("--keys", type=Path, default=None, help="file of hashed API keys, see docs/http.md")
+    parser.add_argument("--keys", type=Path, default=None, help="file of API keys, see `freshet keys`")
 
 
 def _gateway(args: Namespace) -> Result:
-    from serving.app import serve
-    from serving.config import GatewayConfig
+    from serving.gateway.app import serve
+    from serving.gateway.config import GatewayConfig
 
     serve(GatewayConfig(
         log=args.log, redis=args.redis, triton=args.triton or "http://127.0.0.1:8000", model=args.model,
@@ -50,8 +51,11 @@ def _configure_triton(parser: ArgumentParser) -> None:
     parser.add_argument("--http-port", type=int, default=0)
     parser.add_argument("--grpc-port", type=int, default=0)
     parser.add_argument("--metrics-port", type=int, default=0)
-    parser.add_argument("--max-hot-rows", type=int, default=1_000_000)
+    parser.add_argument("--max-hot-rows", type=int, default=1_000_000, help="rows held in memory")
+    parser.add_argument("--max-unknown-ids", type=int, default=200_000, help="ids remembered to have no row")
     parser.add_argument("--threads", type=int, default=1, help="of the dense network")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32",
+                        help="of its wide layers; bfloat16 is faster with AMX and differs by about 1e-3")  # fmt: skip
 
 
 def _triton(args: Namespace) -> Result:
@@ -64,7 +68,8 @@ def _triton(args: Namespace) -> Result:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     scorer = ScorerConfig(model=args.model, log=args.log, redis=args.redis, max_hot_rows=args.max_hot_rows,
-                          num_threads=args.threads)  # fmt: skip
+                          max_unknown_ids=args.max_unknown_ids, num_threads=args.threads,
+                          precision=args.precision)  # fmt: skip
     repository = write_repository(args.dir, scorer)
     config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port)
     with TritonServer.start(repository, args.dir, config) as server:
@@ -185,6 +190,7 @@ COMMANDS = [
     Command(name="gateway", help="Serves HTTP, until stopped.",
             examples=("freshet gateway --log embedded:DIR --redis redis://HOST:PORT --triton http://HOST:PORT",),
             configure=_configure_gateway, run=_gateway, render=lambda r: ""),
+    KEYS,
     Command(name="triton", help="Runs the embedded Triton with the model `ranker`, until stopped.",
             examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",),
             configure=_configure_triton, run=_triton, render=lambda r: ""),

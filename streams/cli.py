@@ -5,16 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 from argparse import ArgumentParser, Namespace
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from streams.command import Command, Result
 from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
 from streams.datasets.options import DatasetOptions
-from streams.join_config import JoinConfig
-from streams.joiner import Joiner, JoinerConfig
-from streams.log import EVENTS, EventLog, open_log
+from streams.join.joiner import Joiner, JoinerConfig
+from streams.join.metrics import join_samples
+from streams.join.options import add_horizons, add_windows, join_config
+from streams.join.partition import JoinTopics
+from streams.log.event_log import EVENTS, EXAMPLES, EventLog, open_log
+from streams.metrics_page import open_page
 from streams.replay import LogSink, ReplayConfig, open_recording, replay
+
+_WINDOW_SECONDS = 600.0
 
 
 def add_log(parser: ArgumentParser) -> None:
@@ -44,6 +50,13 @@ def data_options(args: Namespace) -> DatasetOptions:
     """What `add_data` gathered."""
     return DatasetOptions(seed=args.seed, max_impressions=args.limit, max_bad_lines=args.max_bad_lines,
                           negatives=args.negatives)  # fmt: skip
+
+
+def add_metrics_page(parser: ArgumentParser) -> None:
+    """The options of a worker's metrics page."""
+    parser.add_argument("--metrics-port", type=int, default=None, metavar="PORT",
+                        help="serve /metrics and /healthz there (0: a free port; left out: nowhere)")  # fmt: skip
+    parser.add_argument("--metrics-host", default="127.0.0.1", help="whoever reaches it may read the metrics")
 
 
 def stop_on_signals() -> threading.Event:
@@ -79,7 +92,6 @@ def _replay(args: Namespace) -> Result:
 def _configure_join(parser: ArgumentParser) -> None:
     add_log(parser)
     parser.add_argument("--state", type=Path, default=None, metavar="DIR", help="where the join keeps its state")
-    parser.add_argument("--window-seconds", type=float, default=600.0, help="how long an impression waits for a click")
     parser.add_argument("--positives", choices=("at-once", "at-close"), default="at-close",
                         help="a click is learnt as it comes, or when its impression's window closes")  # fmt: skip
     parser.add_argument(
@@ -88,6 +100,11 @@ def _configure_join(parser: ArgumentParser) -> None:
     parser.add_argument("--tick-seconds", type=float, default=None, help="a tick where a partition had none so long")
     parser.add_argument("--max-records", type=int, default=2000, metavar="N", help="records of one transaction at most")
     parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
+    parser.add_argument("--group", default="join", help="whose offsets these are; another group joins anew")
+    parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help="where examples go: one topic a group")
+    add_windows(parser, _WINDOW_SECONDS)
+    add_horizons(parser)
+    add_metrics_page(parser)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -95,20 +112,29 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _join(args: Namespace) -> Result:
-    log = log_of(args)
-    join = JoinConfig(windows_ms={"click": round(1000 * args.window_seconds)},
-                      emit_positives_at_once=args.positives == "at-once")  # fmt: skip
     config = JoinerConfig(
-        state_dir=args.state, join=join,
-        partitions=args.partitions, max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
+        state_dir=args.state, join=join_config(args, _WINDOW_SECONDS),
+        topics=JoinTopics(examples=args.examples, group=args.group), partitions=args.partitions,
+        max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
     )  # fmt: skip
-    joiner = Joiner(log, config)
+    log = log_of(args)
     try:
-        joiner.run(stop_on_signals())
-        return joiner.stats.as_dict()
+        joiner = Joiner(log, config)
+        try:
+            with _page_of(joiner, args):
+                joiner.run(stop_on_signals())
+            return joiner.stats.as_dict()
+        finally:
+            joiner.close()
     finally:
-        joiner.close()
         log.close()
+
+
+def _page_of(joiner: Joiner, args: Namespace) -> AbstractContextManager[object]:
+    def degraded() -> list[str]:
+        return [joiner.trouble] if joiner.trouble else []
+
+    return open_page(args.metrics_host, args.metrics_port, lambda: join_samples(joiner.measured), degraded)
 
 
 COMMANDS = [
@@ -118,6 +144,8 @@ COMMANDS = [
             configure=_configure_replay, run=_replay,
             render=lambda r: f"{r['events']} events in {r['seconds']:.1f} s, {r['bad_lines']} bad lines"),
     Command(name="join", help="Joins impressions with their feedback into labelled examples, until stopped.",
-            examples=("freshet join --log embedded:.freshet/log --state .freshet/join",),
+            examples=("freshet join --log embedded:.freshet/log --state .freshet/join",
+                      "freshet join --log kafka://HOST:9092 --state DIR --window click=1800 --window conversion=604800",
+                      "freshet join --log embedded:.freshet/log --state .freshet/join --metrics-port 9101"),
             configure=_configure_join, run=_join, render=str),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from streams.datasets.events_jsonl import read_events
 from streams.datasets.observed import Observed
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import open_dataset, split_spec
-from streams.log import EVENTS, Append, EventLog, partition_for
+from streams.log.event_log import EVENTS, Append, EventLog, partition_for
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes a batch of events, durably or by raising."""

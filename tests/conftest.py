@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.log import EventLog, TopicPartition, open_log
+from streams.log.event_log import EventLog, TopicPartition, open_log
 from tests.support.kafka_server import KafkaServer, new_server
 
 pytest_plugins = ["tests.support.store_fixtures"]

@@ -8,8 +8,8 @@ from collections import Counter
 
 from streams.contract.errors import NotFoundError, UnavailableError
 from streams.contract.examples import ExampleBatch, encode_examples
-from streams.dead_letters import MAX_VALUE_BYTES, UNDECODABLE, DeadLetter, dead_letter, encode_dead_letter
-from streams.log import DEAD_LETTERS, Append, EventLog, Record, TopicPartition
+from streams.join.dead_letters import MAX_VALUE_BYTES, UNDECODABLE, DeadLetter, dead_letter, encode_dead_letter
+from streams.log.event_log import DEAD_LETTERS, Append, EventLog, Record, TopicPartition
 
 _LOGGER = logging.getLogger(__name__)
 

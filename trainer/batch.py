@@ -1,6 +1,6 @@
 """A FeatureBatch with its ids as rows: what tables and network take.
 
-FeatureBatch                         RowBatch
+FeatureBatch, its Sightings          RowBatch
 request.ids   (n_r,)  ── vocabulary ──>  request   Bags: rows (n_r,), lengths (F_r, R)
 candidate.ids (n_c,)  ── vocabulary ──>  candidate Bags: rows (n_c,), lengths (F_c, E)
 dense, request_index  ── as tensors ──>  (R, N_r), (E, N_c), (E,) int64
@@ -19,6 +19,7 @@ from streams.contract.examples import ExampleBatch
 from streams.contract.features import FeatureBatch, Side
 from streams.contract.schema import Schema
 from trainer.model.tables import Bags
+from trainer.sightings import Sightings
 from trainer.vocabulary import Assignment, Vocabulary
 
 
@@ -37,20 +38,14 @@ class RowBatch:
 class RowLookup:
     """Turns ids into rows, in the order of batches: it admits and evicts on the way."""
 
-    def __init__(self, schema: Schema, vocabulary: Vocabulary, device: torch.device) -> None:
-        numbers = {name: number for number, name in enumerate(schema.tables)}
-        self._request_tables = _key_tables(schema, numbers, of_request=True)
-        self._candidate_tables = _key_tables(schema, numbers, of_request=False)
+    def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
         self._vocabulary = vocabulary
         self._device = device
 
-    def __call__(self, features: FeatureBatch, now_ms: int) -> RowBatch:
-        """Rows and tensors of one batch whose newest event is at `now_ms`."""
+    def __call__(self, features: FeatureBatch, seen: Sightings, now_ms: int) -> RowBatch:
+        """Rows and tensors of one batch whose newest event is at `now_ms`; `seen`: the keys of `features`."""
         request, candidate = features.request, features.candidate
-        tables = np.concatenate([
-            _tables_of(request, self._request_tables), _tables_of(candidate, self._candidate_tables)
-        ])  # fmt: skip
-        assignment = self._vocabulary.assign(tables, np.concatenate([request.ids, candidate.ids]), now_ms)
+        assignment = self._vocabulary.assign(seen, now_ms)
         split = len(request.ids)
         return RowBatch(
             Bags(assignment.rows[:split], request.lengths),
@@ -84,12 +79,3 @@ def ad_ids(candidate: Side, columns: list[int]) -> Array:
     for at, column in enumerate(columns):
         ids[:, at] = candidate.ids[starts[column] : starts[column] + num_candidates]
     return ids
-
-
-def _key_tables(schema: Schema, numbers: dict[str, int], *, of_request: bool) -> Array:
-    return np.array([numbers[key.table] for key in schema.sparse(of_request=of_request)], dtype=np.int16)
-
-
-def _tables_of(side: Side, key_tables: Array) -> Array:
-    """The table of each id: the keys' tables, repeated for the ids of each key."""
-    return np.repeat(key_tables, side.lengths.sum(axis=1, dtype=np.int64))

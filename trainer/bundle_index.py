@@ -20,8 +20,8 @@ from streams.contract.columns import Array
 from streams.contract.idmap import IdMap
 from streams.contract.manifest import Rows
 from streams.contract.rows import encode_rows, row_bytes
-from streams.generation_rows import FetchedRows
-from streams.row_writer import BundleWrite
+from streams.store.generation_rows import FetchedRows
+from streams.store.row_writer import BundleWrite
 from trainer.bundle_members import Members
 
 Fetch = Callable[[Mapping[int, Array]], FetchedRows]

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from streams.contract.columns import Array
 from streams.contract.values import mix64
-from trainer.vocabulary import Keys, Tables
+from trainer.sightings import Tables
+from trainer.vocabulary import Keys
 
 _MOST_ADS = 200_000
 _MOST_TIMES = 100_000

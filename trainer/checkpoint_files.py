@@ -28,6 +28,7 @@ MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 _SUFFIX = ".safetensors"
 _CHUNK_BYTES = 1 << 22
+_DAMAGED = "delete it, or restore it whole; the one before it is taken meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,13 @@ def read_files(folder: Path) -> Content:
 
     Raises FormatError naming the file that is missing or damaged; InputError for another format.
     """
+    try:
+        return _read_files(folder)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"cannot be read: {error!r}", field=str(folder), remedy=_DAMAGED) from error
+
+
+def _read_files(folder: Path) -> Content:
     manifest = _read_manifest(folder)
     if manifest.get("format") != FORMAT:
         older = isinstance(manifest.get("format"), int) and manifest["format"] < FORMAT
@@ -64,6 +72,8 @@ def read_files(folder: Path) -> Content:
                          field=str(folder), value=manifest.get("format"),
                          remedy=_remedy(older=older))  # fmt: skip
     for name, expected in manifest["files"].items():
+        if Path(name).name != name:
+            raise FormatError("names a file elsewhere", field=str(folder / MANIFEST), value=name, remedy=_DAMAGED)
         _check(folder / name, expected)
     parts = [name.removesuffix(_SUFFIX) for name in manifest["files"] if name.endswith(_SUFFIX)]
     tensors = {part: dict(load_file(folder / f"{part}{_SUFFIX}")) for part in parts}
@@ -102,7 +112,7 @@ def _remedy(*, older: bool) -> str:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     manifest = _read_json(folder / MANIFEST)
     if manifest.pop("xxh3_128", None) != _own_checksum(manifest):
-        raise FormatError("does not have its checksum", field=str(folder / MANIFEST))
+        raise FormatError("does not have its checksum", field=str(folder / MANIFEST), remedy=_DAMAGED)
     return manifest
 
 
@@ -112,11 +122,12 @@ def _own_checksum(manifest: Mapping[str, Any]) -> str:
 
 def _check(path: Path, expected: Mapping[str, Any]) -> None:
     if not path.is_file():
-        raise FormatError("is missing", field=str(path))
+        raise FormatError("is missing", field=str(path), remedy=_DAMAGED)
     if path.stat().st_size != expected["bytes"]:
-        raise FormatError(f"has not its {expected['bytes']} bytes", field=str(path), value=path.stat().st_size)
+        raise FormatError(f"has not its {expected['bytes']} bytes", field=str(path), value=path.stat().st_size,
+                          remedy=_DAMAGED)  # fmt: skip
     if checksum(path) != expected["xxh3_128"]:
-        raise FormatError("does not have its checksum", field=str(path))
+        raise FormatError("does not have its checksum", field=str(path), remedy=_DAMAGED)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
@@ -138,9 +149,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise FormatError("is missing", field=str(path)) from error
+        raise FormatError("is missing", field=str(path), remedy=_DAMAGED) from error
     except (OSError, ValueError) as error:
-        raise FormatError(f"cannot be read: {error}", field=str(path)) from error
+        raise FormatError(f"cannot be read: {error}", field=str(path), remedy=_DAMAGED) from error
     if not isinstance(value, dict):
-        raise FormatError("is not a JSON object", field=str(path))
+        raise FormatError("is not a JSON object", field=str(path), remedy=_DAMAGED)
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from streams.cli import add_data
+from streams.cli import add_data, add_metrics_page
 from streams.command import Command, Result
 from streams.contract.settings import settings_from
+from streams.log.event_log import EXAMPLES
 
 
 def _configure_train(parser: ArgumentParser) -> None:
@@ -15,12 +16,17 @@ def _configure_train(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", default="default", help="a name of trainer/recipes.py")
     parser.add_argument("--schema", type=Path, required=True, help="the feature schema (TOML)")
     parser.add_argument("--log", default=known.log, help="the event log (default: FRESHET_LOG)")
+    parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help="where the examples stand")
     parser.add_argument("--redis", default=known.redis, help="where versions are published (empty: nowhere)")
     parser.add_argument("--model", default="ads", help="the model's name in the store")
+    parser.add_argument(
+        "--table-rows", type=int, default=None, metavar="N", help="of each table (default: the recipe's)"
+    )
     parser.add_argument("--checkpoints", type=Path, default=Path(".freshet/checkpoints"))
     parser.add_argument("--checkpoint-seconds", type=float, default=30.0)
     parser.add_argument("--checkpoint-steps", type=int, default=0)
     parser.add_argument("--publish-seconds", type=float, default=1.0, help="between two versions")
+    parser.add_argument("--tombstone-seconds", type=float, default=600.0, help="evicted rows stay marked in Redis")
     parser.add_argument("--row-encoding", choices=("fp32", "fp16", "int8"), default="fp32", help="rows on the wire")
     parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint")
     parser.add_argument("--promote", action="store_true", help="make a new generation live with its first version")
@@ -30,6 +36,7 @@ def _configure_train(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ready", type=Path, default=None, help="make this file when training begins")
     parser.add_argument("--summary", type=Path, default=None, help="write the account here as JSON, too")
+    add_metrics_page(parser)
 
 
 def _train(args: Namespace) -> Result:

@@ -27,9 +27,9 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.contract.schema import Schema, schema_to_json
-from streams.log import EventLog
-from streams.row_store import RowStore
-from streams.row_writer import BundleWrite
+from streams.log.event_log import EventLog
+from streams.store.row_store import RowStore
+from streams.store.row_writer import BundleWrite
 from trainer.bundle_index import BundleConfig, BundleIndex
 from trainer.updates_topic import UpdatesTopic
 

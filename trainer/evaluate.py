@@ -19,14 +19,13 @@ import torch
 
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
-from streams.contract.features import FeatureTransform
 from streams.contract.schema import Schema
 from streams.datasets.observed import Observed
 from trainer.instant_join import labelled_batches
 from trainer.learner import Learner, Scored
 from trainer.paired import BlockSums, Paired, compare
 from trainer.periods import Period, Periods
-from trainer.prepare import transform
+from trainer.prepare import Preparer
 from trainer.recipes import RecipeConfig, with_seed
 from trainer.tally import Scores
 
@@ -140,11 +139,11 @@ def _run(
     data: Iterable[Observed], schema: Schema, recipe: RecipeConfig, seed: int, device: str, on_progress: OnProgress
 ) -> SeedResult:
     learner = Learner(schema, with_seed(recipe, seed), device=device)
-    to_features, periods, blocks = FeatureTransform(schema), Periods(), BlockSums()
+    prepare, periods, blocks = Preparer(schema), Periods(), BlockSums()
     seconds, report_at = 0.0, time.monotonic() + 1.0
     for examples in labelled_batches(data, kind=recipe.kind, batch_size=recipe.batch_size):
         began = time.monotonic()
-        scored = learner.learn(examples, transform(examples, to_features))
+        scored = learner.learn(prepare(examples))
         seconds += time.monotonic() - began
         _add(examples, scored, periods, blocks)
         if time.monotonic() >= report_at:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from streams.contract.examples import ExampleBatch, concat_batches
 from streams.datasets.observed import Observed
-from streams.example_builder import Emission, Given, build_batch
+from streams.join.example_builder import Emission, Given, build_batch
 
 _CHUNK_EXAMPLES = 4096
 

@@ -18,6 +18,7 @@ from trainer.changes import Changes
 from trainer.dense_optimizer import build_optimizer
 from trainer.model.network import build_network
 from trainer.model.tables import LocalTables
+from trainer.prepare import Learnable
 from trainer.progressive import Progressive
 from trainer.recipes import RecipeConfig
 from trainer.tally import Floats
@@ -58,15 +59,16 @@ class Learner:
         self.counters = Counters()
         self._ad_columns = ad_columns(schema)
         self.changes = Changes(self.vocabulary.num_slots, len(self._ad_columns))
-        self._rows = RowLookup(schema, self.vocabulary, self._device)
+        self._rows = RowLookup(self.vocabulary, self._device)
 
-    def learn(self, examples: ExampleBatch, features: FeatureBatch) -> Scored:
+    def learn(self, learnable: Learnable) -> Scored:
         """Predicts E examples, scores them, then learns them.
 
         Raises FreshetError where a prediction is not finite: the model has diverged, and nothing is learnt.
         """
+        examples, features = learnable.examples, learnable.features
         newest_ms = int(examples.event_time_ms.max())
-        batch = self._rows(features, newest_ms)
+        batch = self._rows(features, learnable.seen, newest_ms)
         self._begin_rows(batch)
         logits = self._forward(batch)
         predicted = logits.detach().float().cpu().numpy()

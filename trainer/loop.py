@@ -1,6 +1,6 @@
 """The continual trainer: reads examples turn by turn, learns them, checkpoints and publishes when due.
 
-    examples ─> source ─> transform ┆ thread ┆ ─> predict, score, learn ─> checkpoint?  publish?
+    examples ─> source ─> prepare ┆ thread ┆ ─> predict, score, learn ─> checkpoint?  publish?
 
 A checkpoint holds the model and where the log stands behind its last batch, in one commit. After a
 kill the newest one is resumed, and the same batches follow: the model is the one of a run that was
@@ -20,8 +20,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from streams.contract.errors import UnavailableError
-from streams.contract.features import FeatureTransform
-from streams.log import EventLog
+from streams.log.event_log import EventLog
 from trainer.aside import DeadLetterSender
 from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
 from trainer.checkpoint_files import Content
@@ -32,7 +31,7 @@ from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.offering import Offering
 from trainer.prefetch import Prefetcher
-from trainer.prepare import Prepared
+from trainer.prepare import Prepared, Preparer
 from trainer.source import ExampleSource, SourceConfig
 from trainer.tally import Scores
 
@@ -68,13 +67,19 @@ class TrainProgress:
     num_rows: int
     num_corrections: int
     num_other_kind: int
-    num_dead_letters: int
+    dead_letters: dict[str, int]
+    """Reason -> how many records and requests it made unusable, since this process started."""
     versions_taken: int
     versions_refused: int
     offsets: dict[str, list[int]]
     checkpoint: str
     checkpoint_seconds: float
     refused_checkpoints: tuple[Refused, ...] = ()
+
+    @property
+    def num_dead_letters(self) -> int:
+        """Dead letters for whatever reason."""
+        return sum(self.dead_letters.values())
 
 
 class Trainer:
@@ -108,6 +113,7 @@ class Trainer:
         self._stop = stop or threading.Event()
         self._aside = DeadLetterSender(log, self._topic, self._stop)
         self._cursor: Cursor | None = None
+        self._saved_cursor: Cursor | None = None
         self._refused: list[Refused] = []
         self._timing = _Timing()
 
@@ -133,15 +139,17 @@ class Trainer:
             self._log, self._config.source, cursor=self._cursor,
             on_undecodable=self._aside.undecodable, stop=self._stop,
         )  # fmt: skip
-        self._cursor = source.cursor
+        self._cursor = self._saved_cursor = source.cursor
         ahead = Prefetcher(
-            source, FeatureTransform(self._learner.schema),
+            source, Preparer(self._learner.schema),
             on_bad_request=self._aside.bad_request, stop=self._stop, depth=self._config.prefetch,
         )  # fmt: skip
         self._timing.begin(self._learner.counters.examples, self._config.checkpoint.every_seconds)
         try:
             for prepared in ahead:
-                self._turn(prepared)
+                if prepared is not None:
+                    self._turn(prepared)
+                self._keep_up()
         finally:
             ahead.close()
         self._save()
@@ -171,7 +179,7 @@ class Trainer:
             num_rows=len(learner.vocabulary),
             num_corrections=learner.progressive.num_corrections,
             num_other_kind=self._cursor.num_other_kind,
-            num_dead_letters=sum(self._aside.counts.values()),
+            dead_letters=dict(self._aside.counts),
             versions_taken=self._offering.num_taken if self._offering else 0,
             versions_refused=self._offering.num_refused if self._offering else 0,
             offsets=self._cursor.offsets(self._topic),
@@ -181,17 +189,22 @@ class Trainer:
         )
 
     def _turn(self, prepared: Prepared) -> None:
-        if prepared.examples is not None and prepared.features is not None:
-            self._learner.learn(prepared.examples, prepared.features)
+        if prepared.learnable is not None:
+            self._learner.learn(prepared.learnable)
         self._cursor = prepared.cursor
+
+    def _keep_up(self) -> None:
+        """Publishes, saves and tells what is due; called while nothing comes, too, or the last batch would wait."""
         self.offer()
         if self._checkpoint_due():
             self._save()
-        if self._timing.progress_due(self._config.progress_seconds):
+        if self._timing.progress_due(self._learner.counters.step, self._config.progress_seconds):
             self._on_progress(self.progress())
 
     def _checkpoint_due(self) -> bool:
         config, timing = self._config.checkpoint, self._timing
+        if self._cursor is self._saved_cursor:
+            return False
         steps = self._learner.counters.step - timing.saved_step
         by_steps = config.every_steps > 0 and steps >= config.every_steps
         by_time = config.every_seconds > 0 and time.monotonic() >= timing.save_at
@@ -209,6 +222,7 @@ class Trainer:
             self._timing.save_at = time.monotonic() + error.retry_after_seconds
             return
         self._timing.saved(step, began, self._config.checkpoint.every_seconds)
+        self._saved_cursor = self._cursor
         self._commit_offsets()
 
     def _commit_offsets(self) -> None:
@@ -231,6 +245,7 @@ class _Timing:
     checkpoint: str = ""
     checkpoint_seconds: float = 0.0
     reported: float = 0.0
+    reported_step: int = -1
 
     def begin(self, examples: int, save_every_seconds: float) -> None:
         self.began = self.reported = time.monotonic()
@@ -241,10 +256,10 @@ class _Timing:
         now = time.monotonic()
         self.saved_step, self.checkpoint_seconds, self.save_at = step, now - began, now + every_seconds
 
-    def progress_due(self, every_seconds: float) -> bool:
-        due = time.monotonic() - self.reported >= every_seconds
+    def progress_due(self, step: int, every_seconds: float) -> bool:
+        due = step != self.reported_step and time.monotonic() - self.reported >= every_seconds
         if due:
-            self.reported = time.monotonic()
+            self.reported, self.reported_step = time.monotonic(), step
         return due
 
     def examples_per_second(self, examples: int) -> float:
@@ -253,16 +268,21 @@ class _Timing:
 
 
 @contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Sets `stop` on SIGTERM and SIGINT while the body runs; only in the main thread."""
+def stopped_by_signals(stop: threading.Event) -> Iterator[threading.Event]:
+    """Sets `stop` on SIGTERM and SIGINT while the body runs; only in the main thread.
+
+    Gives an event that nothing but a signal sets, while `stop` is set by the end of the stream, too.
+    """
+    signalled = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
         _LOGGER.info("%s: stopping after a checkpoint", signal.Signals(number).name)
+        signalled.set()
         stop.set()
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield signalled
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

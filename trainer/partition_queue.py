@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streams.contract.errors import FormatError
 from streams.contract.examples import ExampleBatch, Mark, decode_examples
-from streams.log import Record
+from streams.log.event_log import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reads, decodes and transforms ahead in one thread, so that this overlaps with the training step."""
+"""Reads, decodes and prepares batches ahead in one thread, so that this overlaps with the training step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 
-from streams.contract.features import FeatureTransform
-from trainer.prepare import OnBadRequest, Prepared, transform_good
+from trainer.prepare import OnBadRequest, Prepared, Preparer
 from trainer.source import ExampleSource
 
 _PATIENCE_SECONDS = 0.1
@@ -22,7 +21,7 @@ class Prefetcher:
     def __init__(
         self,
         source: ExampleSource,
-        to_features: FeatureTransform,
+        prepare: Preparer,
         *,
         on_bad_request: OnBadRequest,
         stop: threading.Event,
@@ -30,19 +29,20 @@ class Prefetcher:
     ) -> None:
         """Reads up to `depth` batches ahead. `stop` must be the event that stops the source too."""
         self._source = source
-        self._to_features = to_features
+        self._prepare = prepare
         self._on_bad_request = on_bad_request
         self._stop = stop
         self._ready: queue.Queue[Prepared | BaseException] = queue.Queue(maxsize=depth)
         self._thread = threading.Thread(target=self._run, name="freshet-prefetch", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Prepared]:
-        """Batches in order. Raises what the thread met; ends early where `stop` is set."""
+    def __iter__(self) -> Iterator[Prepared | None]:
+        """Batches in order, None whenever none came for a moment. Raises what the thread met; ends once stopped."""
         while not self._stop.is_set():
             try:
                 item = self._ready.get(timeout=_PATIENCE_SECONDS)
             except queue.Empty:
+                yield None
                 continue
             if isinstance(item, BaseException):
                 raise item
@@ -68,13 +68,10 @@ class Prefetcher:
     def _next(self) -> Prepared:
         turn = self._source.next_turn()
         if turn is None:
-            return Prepared(None, None, self._source.cursor, last=True)
+            return Prepared(None, self._source.cursor, last=True)
         if turn.examples is None:
-            return Prepared(None, None, turn.cursor)
-        good = transform_good(turn.examples, self._to_features, self._on_bad_request)
-        if good is None:
-            return Prepared(None, None, turn.cursor)
-        return Prepared(good[0], good[1], turn.cursor)
+            return Prepared(None, turn.cursor)
+        return Prepared(self._prepare.good(turn.examples, self._on_bad_request), turn.cursor)
 
     def _put(self, item: Prepared | BaseException) -> None:
         while not self._stop.is_set():

@@ -10,21 +10,31 @@ import numpy as np
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch, concat_batches
 from streams.contract.features import FeatureBatch, FeatureTransform
+from streams.contract.schema import Schema
 from trainer.cursor import Cursor
+from trainer.sightings import Sightings, SightingsOf
 
 OnBadRequest = Callable[[ExampleBatch, str], None]
 """Called with the examples of one request that was set aside, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """One batch, ready for vocabulary and tables: the examples it came from, their features, the log behind it.
+class Learnable:
+    """What a learner takes: E examples, their features, and the distinct keys of these."""
 
-    `examples` and `features` are None where the turn left nothing to learn; `last` ends the stream.
+    examples: ExampleBatch
+    features: FeatureBatch
+    seen: Sightings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One batch, ready for vocabulary and tables, and where the log stands behind it.
+
+    `learnable` is None where the turn left nothing to learn; `last` ends the stream.
     """
 
-    examples: ExampleBatch | None
-    features: FeatureBatch | None
+    learnable: Learnable | None
     cursor: Cursor
     last: bool = False
 
@@ -34,18 +44,25 @@ def transform(examples: ExampleBatch, to_features: FeatureTransform) -> FeatureB
     return to_features(examples.request, examples.candidate, examples.request_index, num_requests=examples.num_requests)
 
 
-def transform_good(
-    examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest
-) -> tuple[ExampleBatch, FeatureBatch] | None:
-    """The examples that can be transformed, with their features; None where none can. Order is kept."""
-    try:
-        return examples, transform(examples, to_features)
-    except InputError:
-        good = _good_requests(examples, to_features, on_bad)
-    if not good:
-        return None
-    kept = concat_batches(good)
-    return kept, transform(kept, to_features)
+class Preparer:
+    """All that can be done for a batch without the model: transform its columns, tell its keys apart. Pure."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._to_features = FeatureTransform(schema)
+        self._keys = SightingsOf(schema)
+
+    def __call__(self, examples: ExampleBatch) -> Learnable:
+        """Raises InputError naming feature, entry and value."""
+        features = transform(examples, self._to_features)
+        return Learnable(examples, features, self._keys(features))
+
+    def good(self, examples: ExampleBatch, on_bad: OnBadRequest) -> Learnable | None:
+        """The examples that can be transformed; None where none can. Order is kept."""
+        try:
+            return self(examples)
+        except InputError:
+            good = _good_requests(examples, self._to_features, on_bad)
+        return self(concat_batches(good)) if good else None
 
 
 def _good_requests(examples: ExampleBatch, to_features: FeatureTransform, on_bad: OnBadRequest) -> list[ExampleBatch]:

@@ -52,10 +52,12 @@ class Progressive:
     def add(self, examples: ExampleBatch, logit: Array) -> Floats:
         """Scores logits (E,) of examples that are not learnt yet; the log loss (E,) of each, corrections nan."""
         losses = np.full(len(examples), np.nan)
-        new = np.flatnonzero(~examples.correction)
-        self.num_corrections += len(examples) - len(new)
-        if not len(new):
-            return losses
+        new: Array | slice = slice(None)
+        if examples.correction.any():
+            new = np.flatnonzero(~examples.correction)
+            self.num_corrections += len(examples) - len(new)
+            if not len(new):
+                return losses
         request = examples.request_index[new]
         columns = {
             "label": examples.label[new], "logit": logit[new], "weight": examples.weight[new],
@@ -131,8 +133,9 @@ class Progressive:
         )
         losses = log_losses(logit, label)
         tallies = list(self._arms.values())
-        for number in np.unique(columns["arm"]).tolist():
-            of_arm = columns["arm"] == number
+        present = np.flatnonzero(np.bincount(columns["arm"])).tolist()
+        for number in present:
+            of_arm: Array | slice = columns["arm"] == number if len(present) > 1 else slice(None)
             tally = Tally()
             tally.add(label[of_arm], logit[of_arm], weight[of_arm], losses[of_arm], true[of_arm])
             tallies[number].merge(tally)
@@ -143,9 +146,11 @@ class Progressive:
         """Overwrites the oldest of the window."""
         size = self.config.window
         count = min(len(columns["label"]), size)
-        places = (self._next + np.arange(count)) % size
+        before_end = min(count, size - self._next)
         for name, ring in self._ring.items():
-            ring[places] = columns[name][-count:] if count else []
+            newest = columns[name][len(columns[name]) - count :]
+            ring[self._next : self._next + before_end] = newest[:before_end]
+            ring[: count - before_end] = newest[before_end:]
         self._next = (self._next + count) % size
         self._filled = min(self._filled + count, size)
 

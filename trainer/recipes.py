@@ -112,6 +112,11 @@ def with_seed(config: RecipeConfig, seed: int) -> RecipeConfig:
     return replace(config, network=replace(config.network, seed=seed), tables=replace(config.tables, seed=seed))
 
 
+def with_table_rows(config: RecipeConfig, rows: int) -> RecipeConfig:
+    """The recipe with tables of so many rows each, the default row included."""
+    return replace(config, tables=replace(config.tables, capacity=rows, capacity_of=None))
+
+
 def recipe_to_state(config: RecipeConfig) -> dict[str, Any]:
     """The recipe as plain values, for a checkpoint's JSON."""
     state: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from streams.contract.errors import ConflictError, NotFoundError
 from streams.contract.manifest import Generation
-from streams.row_store import RowStore
+from streams.store.row_store import RowStore
 
 _LOG = logging.getLogger(__name__)
 

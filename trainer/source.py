@@ -19,7 +19,7 @@ from typing import Literal
 
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
-from streams.log import EventLog, Record, TopicPartition
+from streams.log.event_log import EventLog, Record, TopicPartition
 from trainer.cursor import Cursor, cursor_at
 from trainer.partition_queue import PartitionQueue, Undecodable
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from argparse import Namespace
 from contextlib import ExitStack
 
 from streams.command import Result, say
 from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
-from streams.log import EventLog, open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import EventLog, open_log
+from streams.metrics_page import open_page
+from streams.store.row_store import open_row_store
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.commit import PublishTarget
+from trainer.last_version import close_publisher, publish_last
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
+from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
 from trainer.publish import PublishConfig, ThreadedPublisher
-from trainer.recipes import recipe
+from trainer.recipes import RecipeConfig, recipe, with_table_rows
+from trainer.retention import RetentionConfig
 from trainer.source import SourceConfig
-
-_LAST_VERSION_SECONDS = 30.0
 
 
 def train(args: Namespace) -> Result:
@@ -31,35 +32,55 @@ def train(args: Namespace) -> Result:
     if not args.log:
         raise InputError("no event log was named", field="log", remedy="give --log ADDRESS or set FRESHET_LOG")
     schema = load_schema(args.schema)
-    learner = Learner(schema, recipe(args.recipe, seed=args.seed), device=args.device)
+    learner = Learner(schema, _recipe(args), device=args.device)
     stop = threading.Event()
     with ExitStack() as open_things:
-        open_things.enter_context(stopped_by_signals(stop))
+        signalled = open_things.enter_context(stopped_by_signals(stop))
         log = open_log(args.log)
         open_things.callback(log.close)
         checkpoints = CheckpointStore(args.checkpoints)
         open_things.callback(checkpoints.close)
         goes_on = args.resume and bool(checkpoints.names())
         publisher = _publisher(args, log, learner, schema, goes_on, open_things) if args.redis else None
-        trainer = Trainer(log, learner, checkpoints, _config(args), publisher=publisher, on_progress=_show, stop=stop)
+        if publisher is not None:
+            open_things.callback(close_publisher, publisher, signalled)
+        metrics = TrainerMetrics(publisher.status if publisher else None)
+        open_things.enter_context(open_page(args.metrics_host, args.metrics_port, metrics.samples, metrics.degraded))
+
+        def on_progress(progress: TrainProgress) -> None:
+            metrics.took(progress)
+            _show(progress)
+
+        trainer = Trainer(
+            log, learner, checkpoints, _config(args), publisher=publisher, on_progress=on_progress, stop=stop
+        )
         if args.resume:
             loaded = trainer.resume()
             for refused in loaded.refused:
                 say(f"checkpoint {refused.name} is refused: {refused.reason}")
+            if loaded.refused and loaded.content is None:
+                raise InputError("holds no checkpoint that can be read", field="checkpoints",
+                                 value=str(args.checkpoints),
+                                 remedy="move the folder away to train anew from the log")  # fmt: skip
         if args.ready:
             args.ready.touch()
         progress = trainer.run()
         if publisher is not None:
-            _publish_last(trainer, publisher)
+            publish_last(trainer, publisher, signalled)
         result = _result(progress, publisher)
     if args.summary:
         args.summary.write_text(json.dumps(result))
     return result
 
 
+def _recipe(args: Namespace) -> RecipeConfig:
+    named = recipe(args.recipe, seed=args.seed)
+    return named if args.table_rows is None else with_table_rows(named, args.table_rows)
+
+
 def _config(args: Namespace) -> TrainerConfig:
     return TrainerConfig(
-        source=SourceConfig(until_end=args.until_end),
+        source=SourceConfig(topic=args.examples, until_end=args.until_end),
         checkpoint=CheckpointConfig(every_seconds=args.checkpoint_seconds, every_steps=args.checkpoint_steps),
     )
 
@@ -74,23 +95,8 @@ def _publisher(
         programs=export_programs(learner.network), recipe=learner.recipe.name, row_encoding=args.row_encoding,
         new_generation=not goes_on, promote=args.promote,
     )  # fmt: skip
-    publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=args.publish_seconds))
-    open_things.callback(publisher.close)
-    return publisher
-
-
-def _publish_last(trainer: Trainer, publisher: ThreadedPublisher) -> None:
-    """What was learnt since the last version becomes one more."""
-    deadline = time.monotonic() + _LAST_VERSION_SECONDS
-    step = trainer.progress().step
-    publisher.wait_until_idle(_LAST_VERSION_SECONDS)
-    while publisher.last_step() < step and time.monotonic() < deadline:
-        if publisher.due():
-            taken = trainer.offer()
-            publisher.wait_until_idle(_LAST_VERSION_SECONDS)
-            if not taken:
-                return
-        time.sleep(0.02)
+    retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
+    return ThreadedPublisher(target, PublishConfig(interval_seconds=args.publish_seconds, retention=retention))
 
 
 def _show(progress: TrainProgress) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.contract.encoding import decode_fields
-from streams.contract.manifest import ModelUpdate, UpdateAssembler, encode_update
-from streams.log import MODEL_UPDATES, Append, EventLog, TopicPartition, claim
+from streams.contract.manifest import ModelUpdate, UpdateAssembler, decode_part, encode_update
+from streams.log.event_log import MODEL_UPDATES, Append, EventLog, TopicPartition, claim
 
 _RECORDS_A_READ = 64
 _PARTITION = TopicPartition(MODEL_UPDATES, 0)
@@ -53,8 +52,8 @@ class UpdatesTopic:
         for back in (16, 1024, end):
             newest = self._last_behind(max(begin, end - back))
             if newest is not None:
-                _, fields = decode_fields(newest)
-                return fields["version"], fields["generation"]
+                part = decode_part(newest)
+                return part.version, part.generation
         return 0, 0
 
     def _last_behind(self, offset: int) -> bytes | None:

@@ -20,9 +20,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.idmap import IdMap
 from trainer.admission import Admission, AdmissionConfig
-
-Ints = npt.NDArray[np.int64]
-Tables = npt.NDArray[np.int16]
+from trainer.sightings import Ints, Sightings, Tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +58,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """rows (N,) and slots (N,) of the ids asked for; what was admitted and evicted on the way."""
+    """rows (N,) of the ids asked for, slots (U,) of the distinct ones; what was admitted and evicted on the way."""
 
     rows: Ints
     slots: Ints
@@ -102,20 +100,21 @@ class Vocabulary:
         """How many ids have a row."""
         return len(self._map)
 
-    def assign(self, tables: Tables, ids: Ints, now_ms: int) -> Assignment:
-        """The row of each (table, id) (N,) of one batch whose newest event is at `now_ms`; repeats allowed."""
+    def assign(self, seen: Sightings, now_ms: int) -> Assignment:
+        """The rows of one batch's ids (N,), whose newest event is at `now_ms`."""
         self._now_ms = max(self._now_ms, now_ms)
         self._batches += 1
-        found = self._map.lookup(tables, ids)
-        slots = np.where(found < 0, self.offsets[tables], found)
+        slots = self._map.lookup(seen.tables, seen.ids).astype(np.int64)
+        missing = np.flatnonzero(slots < 0)
+        slots[missing] = self.offsets[seen.tables[missing]]
         self._touch(slots)
         evicted = [self._sweep()]
-        missing = np.flatnonzero(found < 0)
         admitted = _NONE
         if len(missing):
-            admitted, slots[missing], made_room = self._admit(tables[missing], ids[missing], slots)
+            admitted, made_room = self._admit(seen, missing, slots)
             evicted.append(made_room)
-        return Assignment(slots - self.offsets[tables], slots, admitted, _join(evicted))
+        rows = slots - self.offsets[seen.tables]
+        return Assignment(rows[seen.places], slots, admitted, _join(evicted))
 
     def items(self) -> Keys:
         """All admitted ids by table, then by slot."""
@@ -180,28 +179,21 @@ class Vocabulary:
         self._seen_ms[slots] = self._now_ms
         self._uses[slots] += 1
 
-    def _admit(self, tables: Tables, ids: Ints, in_batch: Ints) -> tuple[Keys, Ints, Keys]:
-        """Gives rows to those of the ids (N,), repeats allowed, that are due.
+    def _admit(self, seen: Sightings, missing: Ints, slots: Ints) -> tuple[Keys, Keys]:
+        """Gives rows to those of the keys at the places `missing` that are due; writes their slots to `slots` (U,).
 
-        Returns what was admitted, the slot of each id (N,), and what was evicted for them.
-        `in_batch`: slots of the batch, which keep their rows.
+        Returns what was admitted, and what was evicted for them: nothing that the batch holds.
         """
-        order, starts = _runs(tables, ids)
-        firsts = order[starts]
-        keys, key_ids = tables[firsts], ids[firsts]
-        counts = np.diff(starts, append=len(order))
-        due = np.flatnonzero(self._admission.admit(keys, key_ids, counts))
-        evicted = self._make_room(np.bincount(keys[due], minlength=len(self.offsets)), in_batch)
+        keys, key_ids = seen.tables[missing], seen.ids[missing]
+        due = np.flatnonzero(self._admission.admit(keys, key_ids, seen.counts[missing]))
+        evicted = self._make_room(np.bincount(keys[due], minlength=len(self.offsets)), slots)
         due, new = self._grant(keys, due)
         admitted = Keys(keys[due], key_ids[due], new)
         self._map.insert(admitted.tables, admitted.ids, new.astype(np.int32))
         self._held[new], self._ids[new], self._uses[new] = True, admitted.ids, 1
         self._seen_ms[new] = self._now_ms
-        of_key = self.offsets[keys]
-        of_key[due] = new
-        slots = np.empty(len(ids), dtype=np.int64)
-        slots[order] = np.repeat(of_key, counts)
-        return admitted, slots, evicted
+        slots[missing[due]] = new
+        return admitted, evicted
 
     def _grant(self, keys: Tables, due: Ints) -> tuple[Ints, Ints]:
         """Takes free slots for the keys' tables at the places `due`, which rise with the table; those served, slots."""
@@ -259,16 +251,6 @@ class Vocabulary:
         self._held[slots] = False
         self._refill(table)
         return evicted
-
-
-def _runs(tables: Tables, ids: Ints) -> tuple[Ints, Ints]:
-    """(order (N,) by table, then by id; places in that order where another key begins)."""
-    order = np.lexsort((ids, tables))
-    tables, ids = tables[order], ids[order]
-    begins = np.empty(len(ids), dtype=np.bool_)
-    begins[0] = True
-    np.logical_or(ids[1:] != ids[:-1], tables[1:] != tables[:-1], out=begins[1:])
-    return order, np.flatnonzero(begins)
 
 
 def _join(keys: list[Keys]) -> Keys:

@@ -53,7 +53,6 @@ class HotRows:
         self._hand = num_tables
         self._stamp = 0
         self._stored_version = 0
-        self._newest_tombstone = 0
 
     def __len__(self) -> int:
         """Rows held, defaults apart."""
@@ -66,9 +65,10 @@ class HotRows:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of rows and bookkeeping, the map's places included."""
+        """Memory of rows and bookkeeping, the map's places and the ids without a row included."""
         arrays = (self._tables, self._ids, self._versions, self._stamps, self._free)
-        return self.values.nbytes + sum(array.nbytes for array in arrays) + self._map.num_bytes
+        bookkeeping = sum(array.nbytes for array in arrays) + self._map.num_bytes + self._unknown.num_bytes
+        return self.values.nbytes + bookkeeping
 
     def begin_batch(self) -> None:
         """Rows looked up from here on are not evicted until the next batch begins."""
@@ -114,27 +114,26 @@ class HotRows:
         held = slots >= self._num_tables
         self._release_slots(slots[held])
         self._map.remove(tables[held], ids[held])
-        self._newest_tombstone = version if len(ids) else self._newest_tombstone
         new = held | (slots < 0)
-        self._add_unknown(tables[new], ids[new])
+        self._add_unknown(tables[new], ids[new], version)
 
     def remember_unknown(self, tables: Tables, ids: Ints) -> None:
         """Notes ids that the store has no row for, unless a row has come meanwhile."""
         absent = self._map.lookup(tables, ids) < 0
-        self._add_unknown(tables[absent], ids[absent])
+        self._add_unknown(tables[absent], ids[absent], 0)
 
     def release(self, stored_version: int) -> None:
         """The store has all rows up to `stored_version`: they may be evicted and asked for again."""
         self._stored_version = stored_version
-        if self._unknown.full and self._newest_tombstone <= stored_version:
-            tables, ids = self._unknown.drop_oldest()
+        if self._unknown.full:
+            tables, ids = self._unknown.drop_oldest(stored_version)
             slots = self._map.lookup(tables, ids)
             still = (slots >= 0) & (slots < self._num_tables)
             self._map.remove(tables[still], ids[still])
 
-    def _add_unknown(self, tables: Tables, ids: Ints) -> None:
+    def _add_unknown(self, tables: Tables, ids: Ints, version: int) -> None:
         self._map.insert(tables, ids, tables.astype(np.int32))
-        self._unknown.add(tables, ids)
+        self._unknown.add(tables, ids, version)
 
     def _allocate(self, count: int) -> Slots:
         if count > self._num_free:

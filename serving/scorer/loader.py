@@ -23,8 +23,8 @@ from serving.scorer.version import check_dense
 from serving.scorer.warm_up import warm_up
 from streams.contract.errors import NotFoundError, UnavailableError
 from streams.contract.manifest import Manifest
-from streams.log import MODEL_UPDATES, EventLog, Record, TopicPartition
-from streams.row_store import RowStore
+from streams.log.event_log import MODEL_UPDATES, EventLog, Record, TopicPartition
+from streams.store.row_store import RowStore
 
 _LOG = logging.getLogger(__name__)
 UPDATES = TopicPartition(MODEL_UPDATES, 0)
@@ -36,7 +36,7 @@ def load_generation(store: RowStore, log: LogLink, number: int, config: ScorerCo
     started = time.monotonic()
     # 1. manifest, programs
     generation = store.generation(number)
-    programs = Programs(store.programs(number))
+    programs = Programs(store.programs(number), bfloat16=config.precision == "bfloat16")
     # 2. head
     head = store.head(number)
     if head is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from streams.contract.errors import InputError
-from streams.log import EventLog, open_log
+from streams.log.event_log import EventLog, open_log
 
 
 class LogLink:

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx.graph import CodeGen
 
+from serving.scorer.program import Program
+from serving.scorer.program_archive import check_archive
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 
-_RELU = torch.ops.aten.relu.default
-_PRODUCTS = (torch.ops.aten.linear.default, torch.ops.aten.addmm.default)
 PROGRAM_NAMES = ("request", "candidate", "candidate_single")
 DEFAULT_ROWS = "default_rows"
 
@@ -30,13 +28,18 @@ DEFAULT_ROWS = "default_rows"
 class Programs:
     """The three programs over shared parameters. Not thread-safe: the caller holds the scorer's lock."""
 
-    def __init__(self, packed: Mapping[str, bytes]) -> None:
-        """Loads the programs. Raises FormatError naming one that is missing or cannot be read."""
-        modules = {name: _load(name, packed) for name in PROGRAM_NAMES}
-        self._request = modules["request"]
-        self._candidate = modules["candidate"]
-        self._candidate_single = modules["candidate_single"]
-        self._parameters = _share(list(modules.values()))
+    def __init__(self, packed: Mapping[str, bytes], *, bfloat16: bool = False) -> None:
+        """Loads the programs; wide hidden layers compute in bfloat16 where asked.
+
+        Raises FormatError naming a program that is missing or cannot be read.
+        """
+        programs = {name: _load(name, packed, bfloat16) for name in PROGRAM_NAMES}
+        self._programs = list(programs.values())
+        self._request = programs["request"].run
+        self._candidate = programs["candidate"].run
+        self._candidate_single = programs["candidate_single"].run
+        self._parameters = _share(self._programs)
+        self._refresh()
 
     def check(self, dense: Mapping[str, Array]) -> None:
         """Raises FormatError where `dense` lacks a parameter or gives it another shape."""
@@ -52,6 +55,7 @@ class Programs:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(torch.from_numpy(np.array(dense[name])))
+        self._refresh()
 
     def __call__(
         self,
@@ -61,45 +65,34 @@ class Programs:
     ) -> Tensor:
         """Probabilities (E,) float32; each side is (dense, embeddings)."""
         with torch.inference_mode():
-            state = self._request.forward(*request)
+            state = self._request(*request)
             if len(request[0]) == 1:
-                (logits,) = self._candidate_single.forward(*candidate, *state)
+                (logits,) = self._candidate_single(*candidate, *state)
             else:
-                (logits,) = self._candidate.forward(*candidate, request_index, *state)
+                (logits,) = self._candidate(*candidate, request_index, *state)
             probabilities: Tensor = torch.sigmoid(logits.float())
             return probabilities
 
+    def _refresh(self) -> None:
+        for program in self._programs:
+            program.refresh()
 
-def _load(name: str, packed: Mapping[str, bytes]) -> Any:
+
+def _load(name: str, packed: Mapping[str, bytes], bfloat16: bool) -> Program:
     if name not in packed:
         raise FormatError("is missing from the generation", field=f"program.{name}")
+    check_archive(name, packed[name])
     try:
-        return _lean(torch.export.load(io.BytesIO(packed[name])).module())
-    except (RuntimeError, ValueError, OSError, KeyError, AssertionError) as error:
+        return Program(torch.export.load(io.BytesIO(packed[name])).module(), bfloat16=bfloat16)
+    except Exception as error:
+        # What the library raises for damage is not bounded, and a scorer must pass over a damaged generation.
         raise FormatError(f"is no exported program: {error}", field=f"program.{name}") from error
 
 
-def _lean(module: Any) -> Any:
-    """The program's bare function, (inputs) -> tuple of outputs.
-
-    Without the checks of its inputs, which cost more than a small request's arithmetic: their widths
-    were checked when they came. A ReLU overwrites a product that nothing else reads.
-    """
-    for node in list(module.graph.nodes):
-        if node.op == "call_module" and node.target == "_guards_fn":
-            module.graph.erase_node(node)
-        elif node.target is _RELU and node.args[0].target in _PRODUCTS and len(node.args[0].users) == 1:
-            node.target = torch.ops.aten.relu_.default
-    module.graph.set_codegen(CodeGen())
-    module.recompile()
-    return module
-
-
-def _share(modules: list[Any]) -> dict[str, Tensor]:
+def _share(programs: list[Program]) -> dict[str, Tensor]:
     """Makes the weights of the same name one tensor; returns them by name. Constants stay each program's own."""
     shared: dict[str, Tensor] = {}
-    for module in modules:
-        weights = module.state_dict(keep_vars=True)
-        for name, tensor in weights.items():
+    for program in programs:
+        for name, tensor in program.parameters.items():
             tensor.data = shared.setdefault(name, tensor.data)
     return shared

@@ -23,7 +23,7 @@ from streams.contract.errors import UnavailableError
 from streams.contract.features import FeatureBatch
 from streams.contract.manifest import Generation
 from streams.contract.wire import DEFAULTS_USED_FOR_MISSES, STALE_UPDATES, STORE_UNAVAILABLE
-from streams.generation_rows import FetchedRows
+from streams.store.generation_rows import FetchedRows
 
 
 class Fetcher(Protocol):

@@ -24,13 +24,12 @@ from serving.scorer.programs import DEFAULT_ROWS, Programs
 from serving.scorer.version import PreparedVersion, prepare
 from streams.contract.bundles import bundle_layout
 from streams.contract.columns import Array
-from streams.contract.encoding import decode_fields
 from streams.contract.errors import ConflictError, FormatError
 from streams.contract.features import FeatureBatch
-from streams.contract.manifest import Generation, Manifest, ModelUpdate, UpdateAssembler
+from streams.contract.manifest import Generation, Manifest, ModelUpdate, UpdateAssembler, decode_part
 from streams.contract.schema import schema_from_json
 from streams.contract.wire import Widths, hash_number, widths_of
-from streams.log import Record
+from streams.log.event_log import Record
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,8 +132,8 @@ class ServedGeneration:
 
     def _assemble(self, record: bytes) -> ModelUpdate | None:
         """The version that the record completes, if it is a new one of this generation."""
-        head = decode_fields(record)[1]
-        if head.get("generation") != self.generation.generation or head.get("version", 0) <= self._newest_followed:
+        part = decode_part(record)
+        if part.generation != self.generation.generation or part.version <= self._newest_followed:
             return None
         return self._assembler.add(record)
 

@@ -13,9 +13,9 @@ from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.idmap import IdMap
 from streams.contract.manifest import Generation
-from streams.generation_rows import FetchedRows, GenerationRows
-from streams.redis_client import RedisConfig
-from streams.row_store import RowStore, open_row_store
+from streams.store.generation_rows import FetchedRows, GenerationRows
+from streams.store.redis_client import RedisConfig
+from streams.store.row_store import RowStore, open_row_store
 
 _FOR_BATCHES = RedisConfig(connect_timeout_seconds=0.1, timeout_seconds=0.25, num_retries=0)
 _FOR_LOADING = RedisConfig(connect_timeout_seconds=1.0, timeout_seconds=10.0, num_retries=1)

@@ -1,13 +1,12 @@
 """Starts and stops a Triton server with explicit model control.
 
-The server leads a process group of its own, dies with the process that started it (through
-`setpriv`, where util-linux has it), and takes its Python stubs with it.
+The server leads a process group of its own, dies with the process that started it (see
+streams/child_process.py), and takes its Python stubs with it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import serving
 from serving.triton.config import TritonConfig
 from serving.triton.control import http_ok, http_post
 from serving.triton.installation import Installation, assemble_backends, find_installation
+from streams.child_process import start_child
 from streams.contract.errors import ConflictError, UnavailableError
 
 PYTHON_PATH_VARIABLE = "FRESHET_PYTHON_PATH"
@@ -59,10 +59,8 @@ class TritonServer:
         command += [f"--load-model={name}" for name in models]
         log = run_dir / "triton.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                start_new_session=True, env=_environment(installation, environment),
-            )  # fmt: skip
+            environment = _environment(installation, environment)
+            process = start_child(command, output, environment, death_signal=signal.SIGKILL)
         server = TritonServer(process, config, ports, log)
         try:
             server._wait_until_ready()
@@ -170,9 +168,7 @@ def _command(
     for service, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         options |= {f"{service}-address": config.host, f"{service}-port": port}
     settings = (f"--{name}={value}" for name, value in options.items())
-    command = [str(installation.binary), "--disable-auto-complete-config", *settings]
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else command
+    return [str(installation.binary), "--disable-auto-complete-config", *settings]
 
 
 def _environment(installation: Installation, environment: Mapping[str, str]) -> dict[str, str]:

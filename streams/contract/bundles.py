@@ -22,7 +22,7 @@ import numpy as np
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Generation
-from streams.contract.rows import decode_rows, row_bytes
+from streams.contract.rows import decode_rows, joined, row_bytes
 from streams.contract.schema import Schema, Sparse, schema_from_json
 from streams.contract.values import cross_ids
 
@@ -106,8 +106,8 @@ def encode_bundles(
 
 
 def decode_bundles(layout: BundleLayout, packed: list[bytes]) -> Bundles:
-    """The inverse of `encode_bundles`."""
-    values = np.frombuffer(b"".join(packed), dtype=layout.value)
+    """The inverse of `encode_bundles`. Raises FormatError where a value has another size."""
+    values = np.frombuffer(joined(packed, layout.value.itemsize, "bundle"), dtype=layout.value)
     num, width = layout.num_features, row_bytes(layout.dim, layout.encoding)
     rows = decode_rows(values["rows"].reshape(len(values) * num, width), layout.dim, layout.encoding)
     return Bundles(

@@ -18,6 +18,8 @@ from streams.contract.errors import FormatError
 
 Array = npt.NDArray[Any]
 
+_REMEDY = "it was damaged or written by something else; see what writes there"
+
 
 @dataclass(frozen=True, slots=True)
 class Jagged:
@@ -126,9 +128,17 @@ def unpack(packed: Any) -> Column:
         return packed
     try:
         if "j" in packed:
-            inner = unpack(packed["j"])
-            assert not isinstance(inner, Jagged)
-            return Jagged(inner, np.frombuffer(packed["n"], dtype="<i4"))
-        return np.frombuffer(packed["b"], dtype=np.dtype(packed["d"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"is not a packed column: {error}", field="column") from error
+            return _unpack_bags(packed)
+        dtype = np.dtype(packed["d"])
+        if dtype.kind not in "biuf":
+            raise FormatError("is no column of numbers", field="column", value=packed["d"], remedy=_REMEDY)
+        return np.frombuffer(packed["b"], dtype=dtype)
+    except (KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise FormatError(f"is not a packed column: {error}", field="column", remedy=_REMEDY) from error
+
+
+def _unpack_bags(packed: Any) -> Jagged:
+    inner, lengths = unpack(packed["j"]), np.frombuffer(packed["n"], dtype="<i4")
+    if isinstance(inner, Jagged) or (lengths < 0).any() or int(lengths.sum(dtype=np.int64)) != len(inner):
+        raise FormatError("has bags that do not share out its values", field="column", value=len(inner), remedy=_REMEDY)
+    return Jagged(inner, lengths)

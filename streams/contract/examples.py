@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from streams.contract.columns import Array, Column, concat, cut, pack, take, unpack
 from streams.contract.encoding import decode_fields, encode_fields
 from streams.contract.errors import FormatError
+from streams.contract.misfit import misfit
 
 _REQUEST_META = {"version": "<i8", "generation": "<i8", "event_time_ms": "<i8"}
 _EXAMPLE_META = {
@@ -36,6 +38,7 @@ _EXAMPLE_META = {
     "decided_ingest_ms": "<i8",
     "correction": "|b1",
 }
+_REMEDY = "it was damaged or written by something else; see what writes to the examples topic"
 _REQUEST_NAMES = ("impression_id", "unit_id", "session_id", "arm")
 
 
@@ -154,20 +157,31 @@ def decode_examples(data: bytes) -> ExampleBatch | Mark:
     """A record of the `examples` topic. Raises FormatError naming what is missing or damaged."""
     kind, fields = decode_fields(data)
     if kind == "mark":
-        return Mark(final=bool(fields.get("final", False)), ingest_ms=int(fields.get("ingest_ms", 0)))
+        return _mark(fields)
     if kind != "examples":
-        raise FormatError("is not a record of the examples topic", field="header.kind", value=kind)
+        raise FormatError("is not a record of the examples topic", field="header.kind", value=kind, remedy=_REMEDY)
     try:
         known: dict[str, Any] = {name: fields.pop(name) for name in (*_REQUEST_NAMES, "ad_id", "kind")}
         for name, dtype in {**_REQUEST_META, **_EXAMPLE_META}.items():
             known[name] = np.frombuffer(fields.pop(name), dtype=dtype)
         known["request"] = {name: unpack(column) for name, column in fields.pop("request").items()}
         known["candidate"] = {name: unpack(column) for name, column in fields.pop("candidate").items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"damaged example batch: {error!r}", field="examples") from error
+        known["kind"] = msgspec.convert(known["kind"], str)
+        for name in (*_REQUEST_NAMES, "ad_id"):
+            known[name] = msgspec.convert(known[name], list[str])
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
+        raise FormatError(f"damaged example batch: {error!r}", field="examples", remedy=_REMEDY) from error
     batch = ExampleBatch(extra=fields, **known)
     _check_lengths(batch)
     return batch
+
+
+def _mark(fields: dict[str, Any]) -> Mark:
+    try:
+        return msgspec.convert({name: fields[name] for name in ("final", "ingest_ms") if name in fields}, Mark)
+    except msgspec.ValidationError as error:
+        what, field, value = misfit(error, fields)
+        raise FormatError(what, field=f"mark.{field}", value=value, remedy=_REMEDY) from error
 
 
 def _check_lengths(batch: ExampleBatch) -> None:
@@ -178,7 +192,8 @@ def _check_lengths(batch: ExampleBatch) -> None:
     sizes |= {f"candidate.{name}": (len(column), examples) for name, column in batch.candidate.items()}
     for name, (got, expected) in sizes.items():
         if got != expected:
-            raise FormatError(f"has {got} entries where {expected} are due", field=name)
+            raise FormatError(f"has {got} entries where {expected} are due", field=name, value=got, remedy=_REMEDY)
     index = batch.request_index
     if examples and (index.min() < 0 or index.max() >= requests):
-        raise FormatError("leads to a request that is not there", field="request_index", value=int(index.max()))
+        raise FormatError("leads to a request that is not there", field="request_index",
+                          value=(int(index.min()), int(index.max())), remedy=_REMEDY)  # fmt: skip

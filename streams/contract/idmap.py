@@ -26,7 +26,7 @@ _STEPS = np.arange(8)
 
 
 class IdMap:
-    """(table, id) -> slot for many keys at once. Memory: 16 bytes a place, two to four places a key."""
+    """(table, id) -> slot for many keys at once. Memory: 16 bytes a place, two to eight places a key."""
 
     def __init__(self, capacity: int = 1024) -> None:
         """An empty map; it grows as needed from room for `capacity` keys."""

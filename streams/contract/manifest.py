@@ -20,8 +20,10 @@ import numpy as np
 from streams.contract.columns import Array
 from streams.contract.encoding import decode_fields, encode_fields
 from streams.contract.errors import FormatError
+from streams.contract.misfit import misfit
 
 MAX_PART_BYTES = 700_000
+_REMEDY = "it was damaged or written by something else; see what writes to model-updates and to Redis"
 
 
 class Manifest(msgspec.Struct, kw_only=True, frozen=True):
@@ -103,6 +105,28 @@ def encode_update(update: ModelUpdate) -> list[bytes]:
     return [encode_fields("update", {**head, "part": n, "bytes": piece}) for n, piece in enumerate(pieces)]
 
 
+class UpdatePart(msgspec.Struct, kw_only=True, frozen=True):
+    """One record of `model-updates`: piece `part` of the `parts` that make the version."""
+
+    version: int
+    generation: int
+    part: int
+    parts: int
+    piece: bytes = msgspec.field(name="bytes")
+
+
+def decode_part(record: bytes) -> UpdatePart:
+    """The part in a record of `model-updates`. Raises FormatError on anything else."""
+    kind, fields = decode_fields(record)
+    if kind != "update":
+        raise FormatError("is not a record of model-updates", field="header.kind", value=kind, remedy=_REMEDY)
+    try:
+        return msgspec.convert(fields, UpdatePart)
+    except msgspec.ValidationError as error:
+        what, field, value = misfit(error, fields)
+        raise FormatError(what, field=f"update.{field}", value=value, remedy=_REMEDY) from error
+
+
 class UpdateAssembler:
     """Puts the records of `model-updates` together again; feed them in order."""
 
@@ -111,15 +135,13 @@ class UpdateAssembler:
 
     def add(self, record: bytes) -> ModelUpdate | None:
         """The version that this record completes, or None. Raises FormatError on a damaged or out-of-order record."""
-        kind, fields = decode_fields(record)
-        if kind != "update":
-            raise FormatError("is not a record of model-updates", field="header.kind", value=kind)
-        if fields["part"] == 0:
+        part = decode_part(record)
+        if part.part == 0:
             self._pieces = []
-        if fields["part"] != len(self._pieces):
-            raise FormatError("a part of the version is missing", field="part", value=fields["part"])
-        self._pieces.append(fields["bytes"])
-        if len(self._pieces) < fields["parts"]:
+        if part.part != len(self._pieces):
+            raise FormatError("a part of the version is missing", field="part", value=part.part, remedy=_REMEDY)
+        self._pieces.append(part.piece)
+        if len(self._pieces) < part.parts:
             return None
         payload, self._pieces = b"".join(self._pieces), []
         return _decode_payload(payload)
@@ -134,7 +156,7 @@ def assemble(records: Iterable[bytes]) -> list[ModelUpdate]:
 def _decode_payload(payload: bytes) -> ModelUpdate:
     try:
         fields = msgspec.msgpack.decode(payload)
-        return ModelUpdate(
+        update = ModelUpdate(
             manifest=msgspec.convert(fields["manifest"], Manifest),
             dense={name: unpack_tensor(tensor) for name, tensor in fields["dense"].items()},
             rows={
@@ -143,8 +165,13 @@ def _decode_payload(payload: bytes) -> ModelUpdate:
             },
             tombstones={t: np.frombuffer(ids, dtype="<i8") for t, ids in fields["tombstones"].items()},
         )
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"damaged version: {error}", field="model-updates") from error
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FormatError(f"damaged version: {error!r}", field="model-updates", remedy=_REMEDY) from error
+    for table, rows in update.rows.items():
+        if rows.values.ndim != 2 or len(rows.values) != len(rows.ids):
+            raise FormatError(f"has values of shape {rows.values.shape} for {len(rows.ids)} ids", field=f"rows.{table}",
+                              value=rows.values.shape, remedy=_REMEDY)  # fmt: skip
+    return update
 
 
 def pack_tensor(tensor: Array) -> dict[str, Any]:
@@ -154,5 +181,12 @@ def pack_tensor(tensor: Array) -> dict[str, Any]:
 
 
 def unpack_tensor(packed: dict[str, Any]) -> Array:
-    """The inverse of `pack_tensor`; read-only."""
-    return np.frombuffer(packed["bytes"], dtype=np.dtype(packed["dtype"])).reshape(packed["shape"])
+    """The inverse of `pack_tensor`; read-only. Raises FormatError on anything else."""
+    try:
+        dtype = np.dtype(packed["dtype"])
+        if dtype.kind not in "biuf" or any(size < 0 for size in packed["shape"]):
+            raise FormatError("is no tensor of numbers", field="tensor", value=(dtype.str, packed["shape"]),
+                              remedy=_REMEDY)  # fmt: skip
+        return np.frombuffer(packed["bytes"], dtype=dtype).reshape(packed["shape"])
+    except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as error:
+        raise FormatError(f"is not a packed tensor: {error!r}", field="tensor", remedy=_REMEDY) from error

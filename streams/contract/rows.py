@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.contract.columns import Array
+from streams.contract.errors import FormatError
 from streams.contract.values import mix64
 
 NUM_BUCKETS = 64
@@ -88,12 +89,24 @@ def pack_tombstones(version: int, num: int, dim: int, encoding: str = "fp32") ->
 
 
 def unpack_rows(packed: list[bytes], dim: int, encoding: str = "fp32") -> tuple[Array, Array, Array]:
-    """(versions (N,) int64, whether a row is there and no tombstone (N,) bool, rows (N, D) float32)."""
+    """(versions (N,) int64, whether a row is there and no tombstone (N,) bool, rows (N, D) float32).
+
+    Raises FormatError where a value has another size.
+    """
     width = row_bytes(dim, encoding)
-    values = np.frombuffer(b"".join(packed), dtype=_row_value(width))
+    values = np.frombuffer(joined(packed, _row_value(width).itemsize, "row"), dtype=_row_value(width))
     versions = (values["version"] & np.uint64(TOMBSTONE - 1)).astype(np.int64)
     present = values["version"] < np.uint64(TOMBSTONE)
     return versions, present, decode_rows(values["row"].reshape(len(values), width), dim, encoding)
+
+
+def joined(packed: list[bytes], num_bytes: int, what: str) -> bytes:
+    """The values one after the other. Raises FormatError where one has not `num_bytes`."""
+    wrong = set(map(len, packed)) - {num_bytes}
+    if wrong:
+        raise FormatError(f"a {what} of the store has not its {num_bytes} bytes", field="redis", value=min(wrong),
+                          remedy="publish a new generation, and see what else writes to this Redis")  # fmt: skip
+    return b"".join(packed)
 
 
 def _row_value(width: int) -> np.dtype[np.void]:

@@ -18,6 +18,15 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A metric's value at one moment; `labels` are the labels' values, in the metric's order."""
+
+    name: str
+    value: float
+    labels: tuple[str, ...] = ()
+
+
 METRICS: tuple[Metric, ...] = (
     # gateway
     Metric("freshet_score_requests_total", "counter", "Scoring requests by outcome.", ("outcome",)),
@@ -35,15 +44,33 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_join_examples_total", "counter", "Examples emitted by the join.", ("kind",)),
     Metric("freshet_join_corrections_total", "counter", "Examples whose label changed after the window."),
     Metric("freshet_join_duplicates_total", "counter", "Events recognised as sent before."),
+    Metric("freshet_join_repeated_total", "counter", "Feedback of a kind that its candidate had already."),
+    Metric("freshet_join_events_total", "counter", "Events joined.", ("kind",)),
+    Metric("freshet_join_lag_events", "gauge", "Events in the log that are not joined yet.", ("partition",)),
+    Metric("freshet_join_watermark_seconds", "gauge", "Newest event time joined, in Unix time.", ("partition",)),
+    Metric("freshet_join_waiting_impressions", "gauge", "Impressions whose window is open, once a kind."),
+    Metric("freshet_join_held_feedback", "gauge", "Feedback that waits for its impression."),
     Metric("freshet_dead_letters_total", "counter", "Records that could not be used, by reason.", ("reason",)),
     # trainer
     Metric("freshet_examples_trained_total", "counter", "Examples learnt."),
+    Metric("freshet_examples_per_second", "gauge", "Examples learnt a second, over the newest ten seconds."),
+    Metric("freshet_learnt_age_seconds", "gauge", "Time since the event entered that settled the newest label learnt."),
+    Metric("freshet_vocabulary_rows", "gauge", "Ids that have a row of their own."),
     Metric("freshet_normalized_entropy", "gauge", "Progressive normalized entropy of the newest window."),
     Metric("freshet_auc", "gauge", "Progressive AUC of the newest window."),
     Metric("freshet_calibration", "gauge", "Mean prediction over mean label in the newest window."),
     Metric("freshet_base_rate_log_loss", "gauge", "Log loss of always predicting the window's mean label."),
     Metric("freshet_versions_published_total", "counter", "Versions that passed the gate."),
     Metric("freshet_versions_refused_total", "counter", "Versions that the gate refused, by reason.", ("reason",)),
+    Metric("freshet_published_version", "gauge", "Newest version published."),
+    Metric(
+        "freshet_publish_lag_seconds",
+        "gauge",
+        "How far the newest version is behind the newest label learnt.",
+    ),
+    Metric("freshet_publish_append_seconds", "gauge", "Time the newest version took to the event log."),
+    Metric("freshet_publish_write_seconds", "gauge", "Time the newest version took to the row store."),
+    Metric("freshet_publish_failures_total", "counter", "Tries to publish that found the log or the row store away."),
     Metric("freshet_checkpoint_seconds", "gauge", "Time the newest checkpoint took."),
     # scorer
     Metric("freshet_scorer_version", "gauge", "Version applied in the scorer."),

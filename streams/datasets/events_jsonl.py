@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streams.contract.encoding import decode_event
 from streams.contract.errors import FormatError
+from streams.contract.event_checks import check_event
 from streams.contract.events import Event, Feedback, Impression, Tick
 from streams.datasets.badlines import BadLines
 from streams.datasets.lines import Line, parse_lines, read_lines, require_file
@@ -37,11 +38,12 @@ def read_events(path: Path, bad_lines: BadLines) -> Iterator[Event]:
 
 def _event(line: Line) -> Event:
     try:
-        return decode_event(line.text.encode())
+        event = decode_event(line.text.encode())
+        check_event(event)
+        return event
     except FormatError as error:
-        raise line.error(
-            error.field or "event", error.message, error.value, error.remedy or "see docs/events.md"
-        ) from error
+        remedy = f"{error.remedy or 'see docs/events.md'}; or skip bad lines with --max-bad-lines"
+        raise line.error(error.field or "event", error.message, error.value, remedy) from error
 
 
 def _grouped(lines: Iterator[Line], bad_lines: BadLines, max_open: int) -> Iterator[Observed]:

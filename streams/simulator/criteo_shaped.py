@@ -212,9 +212,9 @@ def _example_batch(
     )
 
 
-def criteo_shaped_observations(num_impressions: int, seed: int) -> Iterator[Observed]:
-    """The same rows as impressions of one candidate each."""
-    for batch in criteo_shaped(num_impressions, seed):
+def criteo_shaped_observations(num_impressions: int, seed: int, shape: CriteoShape | None = None) -> Iterator[Observed]:
+    """The same rows as impressions; `shape` must have one candidate a request."""
+    for batch in criteo_shaped(num_impressions, seed, shape):
         request = {name: _values(column) for name, column in batch.request.items()}
         candidate = {name: _values(column) for name, column in batch.candidate.items()}
         for row, impression_id in enumerate(batch.impression_id):

@@ -14,7 +14,7 @@ import pytest
 from freshet.audit import ExampleAccount, count_examples, example_batches, freshness_seconds, model_updates
 from streams.contract.examples import ExampleBatch, Mark
 from streams.contract.manifest import Manifest, ModelUpdate, encode_update
-from streams.log import EXAMPLES, MODEL_UPDATES, Append, EventLog, open_log
+from streams.log.event_log import EXAMPLES, MODEL_UPDATES, Append, EventLog, open_log
 from tests.support.toy_examples import append_all, toy_batch
 
 
@@ -51,6 +51,14 @@ def test_examples_that_stand_twice_are_duplicates_even_across_partitions(log: Ev
     append_all(log, first, [examples(5), examples(2)])
     append_all(log, second, [examples(1)])
     assert count_examples(log) == ExampleAccount(distinct=20, duplicates=12, corrections=0)
+
+
+def test_ad_shown_twice_in_one_impression_is_two_examples_and_its_repetition_two_duplicates(log: EventLog) -> None:
+    twice = toy_batch(1, ad_id=["a", "b", "a", "c"], position=np.arange(4, dtype=np.int32))
+    append_all(log, log.partitions(EXAMPLES)[0], [twice])
+    assert count_examples(log) == ExampleAccount(distinct=4, duplicates=0, corrections=0)
+    append_all(log, log.partitions(EXAMPLES)[1], [twice])
+    assert count_examples(log) == ExampleAccount(distinct=4, duplicates=4, corrections=0)
 
 
 def test_same_candidate_of_another_kind_is_no_duplicate(log: EventLog) -> None:

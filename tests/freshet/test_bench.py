@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
 from bench.plain_torch import PlainConfig, PlainLearner, to_tensors
+from bench.process_memory import Memory, memory_of
 from bench.soak import Samples, slopes
 from bench.train import load_criteo_schema
 from bench.whole_loop import Lap
@@ -21,14 +25,14 @@ from trainer.recipes import recipe
 def test_loop_share_of_a_tiny_run_has_one_ratio_a_round(tmp_path: Path) -> None:
     config = ShareConfig(rounds=2, examples=ROWS_A_RECORD, warm_up=ROWS_A_RECORD)
     found = loop_share(load_criteo_schema(), recipe("default"), config, tmp_path)
-    assert set(found) == {"share", "loop_examples_per_second", "step_examples_per_second", "shares"}
+    assert {"share", "share_of_own_step", "loop_examples_per_second", "step_examples_per_second"} <= set(found)
     assert len(found["shares"]) == 2
 
 
 def test_equal_ne_of_a_tiny_run_tells_both_sides_and_all_choices(tmp_path: Path) -> None:
     stream = list(criteo_shaped(2 * ROWS_A_RECORD, 7, CriteoShape(chunk_size=ROWS_A_RECORD)))
     config = EqualConfig(tune_examples=ROWS_A_RECORD, rounds=1, batch_sizes=(256,), table_rates=(0.03,),
-                         plain_rates=((0.02, 0.002),))  # fmt: skip
+                         dense_rates=(0.004,), plain_rates=((0.02, 0.002),))  # fmt: skip
     found = equal_ne(stream, load_criteo_schema(), config, tmp_path)
     assert {"ratio", "plain", "freshet", "tried"} <= set(found)
     assert len(found["tried"]) == 2
@@ -56,12 +60,38 @@ def test_lap_counts_examples_behind_the_first_batch() -> None:
 
 def test_slopes_of_growth_after_warm_up_are_its_rate() -> None:
     events = [0, 250_000, 500_000, 750_000, 1_000_000]
-    samples = Samples(events, {"flat": [10.0, 50.0, 50.0, 50.0, 50.0], "grows": [10.0, 50.0, 52.0, 54.0, 56.0]})
-    found = slopes(samples, 250_000)
+    sizes = {"flat": [10.0, 50.0, 50.0, 50.0, 50.0], "grows": [10.0, 50.0, 52.0, 54.0, 56.0]}
+    found = slopes(samples_of(events, sizes), 250_000)
     assert found["slope_mib_per_million_events"] == {"flat": 0.0, "grows": 8.0}
+    assert found["anonymous_slope_mib_per_million_events"] == {"flat": 0.0, "grows": 4.0}
     assert found["resident_mib"]["grows"] == {"first": 50.0, "last": 56.0, "largest": 56.0}
+
+
+def test_slopes_of_a_short_peak_are_those_without_it() -> None:
+    events = list(range(0, 1_000_000, 50_000))
+    sizes = [100.0] * len(events)
+    sizes[-2] = 220.0
+    found = slopes(samples_of(events, {"trainer": sizes}), 0)
+    assert found["slope_mib_per_million_events"] == {"trainer": 0.0}
+    assert found["resident_mib"]["trainer"]["largest"] == 220.0
 
 
 def test_slopes_with_two_looks_behind_the_warm_up_raise() -> None:
     with pytest.raises(FreshetError, match="too few looks"):
-        slopes(Samples([0, 10, 20], {"store": [1.0, 2.0, 3.0]}), 10)
+        slopes(samples_of([0, 10, 20], {"store": [1.0, 2.0, 3.0]}), 10)
+
+
+def test_memory_of_a_process_with_a_child_counts_both() -> None:
+    alone = memory_of(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        both = memory_of(os.getpid())
+        own = memory_of(child.pid)
+        child.communicate(b"\n")
+    assert 0 < alone.anonymous < alone.resident
+    assert both.resident > alone.resident
+    assert own.resident < both.resident
+
+
+def samples_of(num_events: list[int], resident: dict[str, list[float]]) -> Samples:
+    """Half of each resident size is anonymous."""
+    return Samples(num_events, {name: [Memory(size, size / 2) for size in sizes] for name, sizes in resident.items()})

@@ -11,7 +11,7 @@ import pytest
 
 from freshet.cli import all_commands, main
 from streams.datasets.registry import schema_path
-from streams.log import EVENTS, open_log
+from streams.log.event_log import EVENTS, open_log
 from tests.support.foreign_server import foreign_server
 from tests.support.ports import free_port
 from tests.support.stacks import freshet

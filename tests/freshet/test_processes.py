@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from freshet.processes import Child, alive, spawn, stop_pid, tail
+from freshet.processes import Child, spawn, tail
+from freshet.running import alive
 from streams.contract.errors import FreshetError
 from tests.support.stacks import ROOT
 from tests.support.valkey import wait_until
@@ -52,15 +53,6 @@ def test_stop_of_child_that_ignores_sigterm_kills_it(tmp_path: Path) -> None:
     _wait_for_output(child)
     child.stop(timeout_seconds=0.1)
     assert child.process.returncode == -signal.SIGKILL
-
-
-def test_stop_pid_of_stubborn_process_kills_it_and_of_none_says_so(tmp_path: Path) -> None:
-    child = spawn("worker", STUBBORN, tmp_path, detached=True)
-    _wait_for_output(child)
-    assert stop_pid(child.process.pid, timeout_seconds=0.1)
-    wait_until(lambda: not alive(child.process.pid), "it lives on")
-    assert child.process.wait() == -signal.SIGKILL
-    assert not stop_pid(child.process.pid)
 
 
 @pytest.mark.parametrize(("detached", "outlives"), [(False, False), (True, True)])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from freshet.processes import alive
-from freshet.stack import Stack, StackConfig, load_state, valkey_command
+from freshet.running import alive
+from freshet.stack import Bounds, Stack, StackConfig, joiner_windows, load_state, valkey_command
 from streams.contract.errors import ConflictError, FreshetError, InputError
 from streams.contract.events import Impression
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import schema_path
-from streams.log import EVENTS, Append, open_log
+from streams.log.event_log import EVENTS, Append, open_log
 from streams.replay import open_recording
 from tests.support.stacks import Done, freshet
 from tests.support.triton import need_triton
@@ -45,6 +46,8 @@ def test_up_status_score_and_down_go_round(folder: Path) -> None:
     status = freshet("status", "--dir", folder, "--json")
     assert status.json == up.json
     assert "trainer" in freshet("status", "--dir", folder).stdout
+    assert all(service["health"] == "ok" for name, service in services.items() if name != "gateway")
+    _check_metrics(services)
     again = freshet("up", "--schema", SCHEMA, "--dir", folder, "--json")
     assert (again.code, again.json["error"]["field"]) == (2, "dir")
     _check_score(folder)
@@ -55,6 +58,16 @@ def test_up_status_score_and_down_go_round(folder: Path) -> None:
     assert not any(alive(service["pid"]) for service in services.values())
     gone = freshet("status", "--dir", folder, "--json")
     assert (gone.code, gone.json["error"]["field"]) == (2, "dir")
+
+
+def _check_metrics(services: dict[str, dict[str, str]]) -> None:
+    """Every service but the store has a page, with a metric of its own on it."""
+    own = {"scorer": "freshet_scorer_hot_rows", "gateway": "freshet_requests_in_flight",
+           "joiner": "freshet_join_lag_events", "trainer": "freshet_examples_per_second"}  # fmt: skip
+    assert services["store"]["metrics"] == ""
+    for name, metric in own.items():
+        with urllib.request.urlopen(services[name]["metrics"], timeout=10) as answer:
+            assert metric in answer.read().decode()
 
 
 def _check_score(folder: Path) -> None:
@@ -124,6 +137,12 @@ def test_state_that_is_missing_or_damaged_is_an_input_error(write: Callable[[Pat
         load_state(tmp_path / "services.json")
 
 
+def test_windows_of_each_kind_reach_the_joiner(tmp_path: Path) -> None:
+    config = StackConfig(folder=tmp_path, schema=tmp_path, windows_ms={"click": 1_800_000, "conversion": 604_800_500})
+    assert joiner_windows(config) == ["--window", "click=1800.0", "--window", "conversion=604800.5"]
+    assert joiner_windows(StackConfig(folder=tmp_path, schema=tmp_path, window_seconds=2)) == ["--window", "click=2.0"]
+
+
 @pytest.mark.parametrize(("durable", "appends"), [(True, "yes"), (False, "no")])
 def test_valkey_listens_on_loopback_alone(durable: bool, appends: str, tmp_path: Path) -> None:
     command = valkey_command(7000, tmp_path / "store", durable=durable)
@@ -135,3 +154,10 @@ def _stack(tmp_path: Path, **changes: object) -> Stack:
     """Store and gateway alone."""
     given = {"folder": tmp_path / "stack", "schema": tmp_path, "triton": "inprocess", "learns": False, **changes}
     return Stack(StackConfig(**given))  # type: ignore[arg-type]
+
+
+def test_bounds_that_are_set_are_options_of_the_command_they_belong_to() -> None:
+    bounds = Bounds(table_rows=500, max_hot_rows=70)
+    assert bounds.options("table_rows", "tombstone_seconds") == ["--table-rows", "500"]
+    assert bounds.options("max_hot_rows", "max_unknown_ids") == ["--max-hot-rows", "70"]
+    assert Bounds().options("table_rows", "max_hot_rows") == []

@@ -16,7 +16,7 @@ from streams.contract.columns import column_from_values
 from streams.contract.encoding import encode_event
 from streams.contract.events import Impression
 from streams.contract.values import ids_of
-from streams.log import EVENTS, Append
+from streams.log.event_log import EVENTS, Append
 from tests.support.published import PublishedModel
 from tests.support.serving_model import ModelWorld, model_world
 

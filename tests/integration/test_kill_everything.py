@@ -18,7 +18,7 @@ from streams.contract.encoding import encode_event
 from streams.contract.events import FINAL_TIME_MS, Tick
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import schema_path
-from streams.log import EVENTS, EXAMPLES, Append, EventLog, open_log
+from streams.log.event_log import EVENTS, EXAMPLES, Append, EventLog, open_log
 from streams.replay import LogSink, open_recording
 from tests.support.fork_server import ForkServer
 from tests.support.kafka_server import KafkaServer, new_server

@@ -14,8 +14,8 @@ import pytest
 
 from freshet.stack import Stack, StackConfig
 from streams.contract.values import ids_of
-from streams.log import EventLog, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import EventLog, open_log
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.betraying import DIM, SHOWS, BetrayingNetwork, betraying_schema, constant, set_version
 from tests.support.gateway import Http, wait_until_ready
 from tests.support.published import MODEL, PublishedModel

@@ -17,8 +17,8 @@ from streams.contract.columns import Array
 from streams.contract.features import FeatureTransform
 from streams.contract.values import ids_of
 from streams.contract.wire import info_from, pack_request
-from streams.log import EventLog, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import EventLog, open_log
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.betraying import (
     DIM,
     BetrayingNetwork,

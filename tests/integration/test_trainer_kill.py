@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.contract.examples import Mark
-from streams.log import EventLog, TopicPartition
+from streams.log.event_log import EventLog, TopicPartition
 from tests.support.killed_trainer import run
 from tests.support.toy_examples import append_all, toy_batch
 

@@ -7,35 +7,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.app import create_server
-from serving.auth import Role, new_key, save_keys
-from serving.limits import LimitsConfig
+from serving.gateway.app import create_server
+from serving.gateway.keys import Role, new_key, save_keys
+from serving.gateway.limits import LimitsConfig
 from streams.contract.errors import InputError
 from tests.support.gateway import Http, config_for, gateway, logged, read_events, score_body, wait_until_ready
 from tests.support.ports import free_ports
-from tests.support.serving_model import ModelWorld, model_world
+from tests.support.serving_model import ModelWorld
 from tests.support.triton import BlockingClient, need_triton, ranker
 from tests.support.valkey import wait_until
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorld]:
-    with model_world(tmp_path_factory.mktemp("world")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def http(world: ModelWorld) -> Iterator[Http]:
-    with gateway(config_for(world)) as http:
-        wait_until_ready(http)
-        yield http
 
 
 def test_gateway_without_model_or_scorer_answers_flagged_and_is_not_ready(world: ModelWorld, tmp_path: Path) -> None:
@@ -142,7 +128,7 @@ def signal_group(pid: int, number: int) -> None:
 
 def test_serve_ends_in_good_order_on_a_signal(world: ModelWorld, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from serving.app import GatewayConfig, serve; "
+        "import sys; from pathlib import Path; from serving.gateway.app import GatewayConfig, serve; "
         "serve(GatewayConfig(log=sys.argv[1], redis=sys.argv[2], triton='127.0.0.1:1', port=0, "
         "spool_dir=Path(sys.argv[3])), lambda address: print(address, flush=True))"
     )

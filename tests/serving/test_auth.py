@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from serving.auth import Gate, Role, is_loopback, load_keys, new_key, save_keys
-from serving.http_errors import ForbiddenError, UnauthorisedError
+from serving.gateway.auth import Gate, is_loopback
+from serving.gateway.http_errors import ForbiddenError, UnauthorisedError
+from serving.gateway.keys import new_key, save_keys
 from streams.contract.errors import InputError
 
 
@@ -76,27 +75,39 @@ def test_wrong_key_is_refused() -> None:
             gate.check(headers, None)
 
 
-def test_file_holds_no_key_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+def test_key_file_is_followed_until_nobody_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.gateway.keys._LOOK_SECONDS", 0.0)
     path = tmp_path / "keys.json"
-    key, kept = new_key(["score", "ingest"])
+    first, kept_first = new_key(["score"])
+    second, kept_second = new_key(["score"])
+    save_keys(path, [kept_first])
+    gate = Gate.for_address("127.0.0.1", path)
+    gate.check(bearer(first), "score")
+    save_keys(path, [kept_second])
+    gate.check(bearer(second), "score")
+    with pytest.raises(UnauthorisedError):
+        gate.check(bearer(first), "score")
+    save_keys(path, [])
+    for headers in (bearer(second), {b"host": b"127.0.0.1"}):
+        with pytest.raises(UnauthorisedError):
+            gate.check(headers, "score")
+
+
+def test_damaged_or_missing_key_file_leaves_the_keys_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.gateway.keys._LOOK_SECONDS", 0.0)
+    path = tmp_path / "keys.json"
+    key, kept = new_key(["score"])
     save_keys(path, [kept])
-    assert load_keys(path) == [kept]
-    assert key.rpartition("_")[2] not in path.read_text()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_unknown_role_is_refused() -> None:
-    with pytest.raises(InputError, match="score, ingest, admin"):
-        new_key([cast(Role, "owner")])
-
-
-@pytest.mark.parametrize("content", [None, "", "{}", '{"keys": []}', '{"keys": [{"id": "a"}]}'])
-def test_file_that_is_no_key_file_is_refused(tmp_path: Path, content: str | None) -> None:
-    path = tmp_path / "keys.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(InputError, match="api_keys"):
-        load_keys(path)
+    gate = Gate.for_address("127.0.0.1", path)
+    path.write_text('{"keys": [')
+    gate.check(bearer(key), "score")
+    path.unlink()
+    gate.check(bearer(key), "score")
+    save_keys(path, [])
+    with pytest.raises(UnauthorisedError):
+        gate.check(bearer(key), "score")
 
 
 @pytest.mark.parametrize(

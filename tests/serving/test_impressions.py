@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.delivery import Delivery
-from serving.event_writer import EventWriter, WriterConfig
-from serving.impressions import Shown, encode_for_log, positions_of
-from serving.metrics import Metrics
-from serving.spool import Spool, SpoolConfig
-from serving.wire import ScoreRequest
+from serving.gateway.delivery import Delivery
+from serving.gateway.event_writer import EventWriter, WriterConfig
+from serving.gateway.impressions import Shown, encode_for_log, positions_of
+from serving.gateway.metrics import Metrics
+from serving.gateway.spool import Spool, SpoolConfig
+from serving.gateway.wire import ScoreRequest
 from streams.contract.encoding import decode_event
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
 from streams.contract.events import Event, Feedback, Impression
-from streams.log import EVENTS, MAX_RECORD_BYTES, EventLog, open_log, partition_for
+from streams.log.event_log import EVENTS, MAX_RECORD_BYTES, EventLog, open_log, partition_for
 from tests.support.gateway import read_events
 from tests.support.valkey import wait_until
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from serving.limits import InFlight, LimitsConfig, check_body_bytes, deadline_seconds
+from serving.gateway.limits import InFlight, LimitsConfig, check_body_bytes, deadline_seconds
 from streams.contract.errors import BackPressureError, InputError, TooLargeError
 
 

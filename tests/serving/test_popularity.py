@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from serving.popularity import PopularityConfig, PopularityRanker
-from serving.rankers import RankRequest
+from serving.gateway.popularity import PopularityConfig, PopularityRanker
+from serving.gateway.rankers import RankRequest
 from streams.contract.errors import InputError
 from streams.contract.events import Event, Feedback, Impression
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.inprocess_scorer import InProcessScorer
-from serving.live_model import LiveModels
-from serving.popularity import PopularityRanker
-from serving.rankers import CtrRanker, FallbackRanker, Ranked, Ranker, RankRequest
+from serving.gateway.inprocess_scorer import InProcessScorer
+from serving.gateway.live_model import LiveModels
+from serving.gateway.popularity import PopularityRanker
+from serving.gateway.rankers import CtrRanker, FallbackRanker, Ranked, Ranker, RankRequest
+from serving.gateway.triton_client import TritonClient, TritonClientConfig
 from serving.scorer.service import ScorerService
 from serving.triton.server import TritonServer
-from serving.triton_client import TritonClient, TritonClientConfig
 from streams.contract.columns import Jagged
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.features import FeatureTransform

@@ -25,8 +25,8 @@ from streams.contract.wire import (
     pack_probe,
     pack_request,
 )
-from streams.log import Append, EventLog, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import Append, EventLog, open_log
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.published import MODEL, PublishedModel
 from tests.support.valkey import ValkeyServer, valkey_server, wait_until
 

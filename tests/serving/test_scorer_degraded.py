@@ -16,8 +16,8 @@ from streams.contract.columns import Jagged
 from streams.contract.features import FeatureBatch
 from streams.contract.values import ids_of
 from streams.contract.wire import STALE_UPDATES, pack_request
-from streams.log import open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import open_log
+from streams.store.row_store import open_row_store
 from tests.support.kafka_server import KafkaServer, new_server
 from tests.support.published import MODEL, PublishedModel
 from tests.support.valkey import valkey_server, wait_until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.spool import Spool, SpoolConfig, SpoolFullError
-from serving.spool_segments import Spooled
+from serving.gateway.spool import Spool, SpoolConfig, SpoolFullError
+from serving.gateway.spool_segments import Spooled
 from streams.contract.errors import InputError, UnavailableError
 
 
@@ -130,7 +130,7 @@ def test_disk_full_from_the_start_leaves_no_file(tmp_path: Path) -> None:
 
 def test_second_process_is_refused_the_folder(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path)
-    code = f"from pathlib import Path; from serving.spool import Spool; Spool.open(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from serving.gateway.spool import Spool; Spool.open(Path({str(tmp_path)!r}))"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert "another gateway uses this spool" in second.stderr

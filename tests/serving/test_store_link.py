@@ -13,8 +13,8 @@ from streams.contract.bundles import bundle_keys, bundle_layout, encode_bundles
 from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.rows import bucket_key, encode_rows
-from streams.row_store import RowStore
-from streams.row_writer import BundleWrite
+from streams.store.row_store import RowStore
+from streams.store.row_writer import BundleWrite
 from tests.support.generations import DIM, generation, ids, manifest, rows
 from tests.support.valkey import ValkeyServer, valkey_server
 

@@ -24,8 +24,8 @@ from streams.contract.errors import ConflictError, UnavailableError
 from streams.contract.features import FeatureBatch
 from streams.contract.values import ids_of
 from streams.contract.wire import info_from, pack_request
-from streams.log import open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import open_log
+from streams.store.row_store import open_row_store
 from tests.support.published import MODEL, PublishedModel
 from tests.support.triton import BlockingClient, need_triton, ranker
 from tests.support.valkey import valkey_server, wait_until

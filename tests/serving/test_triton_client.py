@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.gateway.triton_client import RefusalError, TritonClient, TritonClientConfig
 from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
 from serving.triton.server import TritonServer
-from serving.triton_client import RefusalError, TritonClient, TritonClientConfig
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
 from streams.contract.features import FeatureTransform
 from streams.contract.wire import info_from, pack_probe, pack_request
-from streams.log import open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import open_log
+from streams.store.row_store import open_row_store
 from tests.support.ports import free_ports
 from tests.support.published import MODEL, PublishedModel
 from tests.support.triton import BlockingClient, need_triton, ranker

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streams.contract.errors import FormatError
-from streams.dead_letters import MAX_VALUE_BYTES, UNDECODABLE, dead_letter, decode_dead_letter, encode_dead_letter
-from streams.log import Record, TopicPartition
+from streams.join.dead_letters import MAX_VALUE_BYTES, UNDECODABLE, dead_letter, decode_dead_letter, encode_dead_letter
+from streams.log.event_log import Record, TopicPartition
 
 
 def test_dead_letter_keeps_reason_place_and_bytes() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from streams.contract.errors import ConflictError, InputError, UnavailableError
-from streams.embedded_log import EmbeddedLog
-from streams.embedded_store import FILE_NAME, FORMAT_VERSION, EmbeddedSettings
-from streams.log import Append, TopicPartition
+from streams.log.embedded_log import EmbeddedLog
+from streams.log.embedded_store import FILE_NAME, FORMAT_VERSION, EmbeddedSettings
+from streams.log.event_log import Append, TopicPartition
 from tests.support.log_processes import read_all
 
 PARTITION = TopicPartition("topic", 0)

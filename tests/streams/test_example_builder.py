@@ -6,7 +6,7 @@ import numpy as np
 
 from streams.contract.columns import to_values
 from streams.contract.examples import ExampleBatch, decode_examples, encode_examples
-from streams.example_builder import Emission, Given, build_batch
+from streams.join.example_builder import Emission, Given, build_batch
 from tests.support.joining import impression
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from streams.contract.encoding import encode_event_json
 from streams.contract.events import Event
-from streams.dead_letters import (
+from streams.join.config import JoinConfig
+from streams.join.dead_letters import (
     BEYOND_HORIZON,
     HELD_OVERFLOW,
     TOO_LARGE,
@@ -15,7 +16,6 @@ from streams.dead_letters import (
     UNKNOWN_IMPRESSION,
     UNKNOWN_KIND,
 )
-from streams.join_config import JoinConfig
 from tests.support.joining import SHORT, MemoryJoin, click, impression, join_events, records_of, tick
 
 

@@ -11,7 +11,7 @@ import pytest
 from streams.contract.encoding import decode_event, encode_event, encode_event_json, encode_fields
 from streams.contract.errors import FormatError
 from streams.contract.events import Event
-from streams.join_checks import admit
+from streams.join.checks import admit
 from tests.support.joining import click, impression, tick
 
 GOOD: list[Event] = [impression("i", 0, probabilities=[0.5, math.pi]), click("i", "a", 1), tick("t", 2**70, final=True)]

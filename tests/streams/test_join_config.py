@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streams.contract.errors import InputError
-from streams.join_config import JoinConfig
+from streams.join.config import JoinConfig
 
 
 def test_horizons_follow_from_the_windows() -> None:

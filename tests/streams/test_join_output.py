@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streams.contract.examples import ExampleBatch, Mark, decode_examples
-from streams.example_builder import Emission
-from streams.join_output import HARD_LIMIT_BYTES, DiscardedOutput, JoinOutput, fits
+from streams.join.example_builder import Emission
+from streams.join.output import HARD_LIMIT_BYTES, DiscardedOutput, JoinOutput, fits
 from tests.support.joining import flatten, impression, records_of
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from streams.contract.errors import ConflictError, UnavailableError
 from streams.contract.events import Event
-from streams.embedded_log import EmbeddedLog
-from streams.join_config import JoinConfig
-from streams.join_partition import JoinTopics, PartitionJoin
-from streams.join_state import JoinState
-from streams.log import DEAD_LETTERS, EVENTS, EXAMPLES, Append, TopicPartition
+from streams.join.config import JoinConfig
+from streams.join.partition import JoinTopics, PartitionJoin
+from streams.join.state import JoinState
+from streams.log.embedded_log import EmbeddedLog
+from streams.log.event_log import DEAD_LETTERS, EVENTS, EXAMPLES, Append, TopicPartition
 from tests.support.join_streams import read_values
 from tests.support.joining import SHORT, SOURCE, click, flatten, impression, records_of, tick
 

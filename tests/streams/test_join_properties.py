@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from streams.contract.encoding import decode_event, encode_event, encode_event_json
 from streams.contract.events import Event, Impression
-from streams.join_config import JoinConfig
-from streams.join_output import DiscardedOutput, JoinOutput
-from streams.log import Record
+from streams.join.config import JoinConfig
+from streams.join.output import DiscardedOutput, JoinOutput
+from streams.log.event_log import Record
 from tests.support.joining import MemoryJoin, click, impression, records_of, tick
 
 _CONFIGS = st.builds(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.contract.errors import ConflictError, UnavailableError
-from streams.join_store import Changes, JoinStore, Position
+from streams.join.store import Changes, JoinStore, Position
 
 
 def _position(watermark_ms: int = 0) -> Position:

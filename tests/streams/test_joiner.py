@@ -20,10 +20,10 @@ import pytest
 from streams.contract.encoding import decode_event
 from streams.contract.errors import ConflictError, InputError, UnavailableError
 from streams.contract.events import Tick
-from streams.dead_letters import decode_dead_letter
-from streams.embedded_log import EmbeddedLog
-from streams.joiner import Joiner, JoinerConfig
-from streams.log import EventLog
+from streams.join.dead_letters import decode_dead_letter
+from streams.join.joiner import Joiner, JoinerConfig
+from streams.log.embedded_log import EmbeddedLog
+from streams.log.event_log import EventLog
 from tests.support.join_streams import (
     dead_letters_of,
     examples_of,

@@ -13,8 +13,8 @@ import kafka as kafka_client
 import pytest
 
 from streams.contract.errors import InputError, UnavailableError
-from streams.kafka_log import KafkaLog
-from streams.log import Append, TopicPartition, at_end
+from streams.log.event_log import Append, TopicPartition, at_end
+from streams.log.kafka_log import KafkaLog
 from tests.support.kafka_secure import PASSWORD, USERNAME, SecureKafkaServer, new_secure_server
 from tests.support.kafka_server import KafkaServer, new_server
 from tests.support.log_processes import read_all

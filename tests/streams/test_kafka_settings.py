@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streams.contract.errors import InputError
-from streams.kafka_settings import KafkaSettings
+from streams.log.kafka_settings import KafkaSettings
 
 SECRETS = {"FRESHET_KAFKA_USERNAME": "me", "FRESHET_KAFKA_PASSWORD": "secret"}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from streams.contract.errors import ConflictError, InputError, NotFoundError, TooLargeError
-from streams.log import (
+from streams.log.event_log import (
     MAX_RECORD_BYTES,
     Append,
     EventLog,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from streams.per_thread import PerThread
+from streams.log.per_thread import PerThread
 
 
 def test_thread_gets_its_own_resource_and_keeps_it() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.contract.errors import InputError, UnavailableError
-from streams.redis_client import RedisConfig, RedisNodes, connect_redis
+from streams.contract.errors import FormatError, InputError, UnavailableError
+from streams.store.redis_client import RedisConfig, RedisNodes, connect_redis
 from tests.support.ports import free_port
 from tests.support.valkey import ValkeyCluster, ValkeyServer, valkey_server
 
@@ -87,7 +87,7 @@ def test_replies_come_in_the_order_of_the_commands(redis_nodes: RedisNodes) -> N
 
 def test_error_of_one_command_is_raised_and_the_connection_stays_usable(redis_nodes: RedisNodes) -> None:
     redis_nodes.execute([("SET", "text", "x")])
-    with pytest.raises(UnavailableError, match="WRONGTYPE"):
+    with pytest.raises(FormatError, match="WRONGTYPE"):
         redis_nodes.execute([("GET", "text"), ("HGETALL", "text"), ("GET", "text")])
     assert redis_nodes.execute([("GET", "text")]) == [b"x"]
 

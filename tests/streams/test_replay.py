@@ -13,7 +13,7 @@ from streams.contract.errors import InputError
 from streams.contract.events import FINAL_TIME_MS, Event, Feedback, Impression, Tick
 from streams.datasets.observed import Observed
 from streams.datasets.options import DatasetOptions
-from streams.log import EVENTS, EventLog, open_log, partition_for
+from streams.log.event_log import EVENTS, EventLog, open_log, partition_for
 from streams.replay import LogSink, ReplayConfig, WallClock, in_time_order, open_recording, replay
 
 

@@ -9,9 +9,9 @@ from streams.contract.bundles import bundle_keys, bundle_layout, encode_bundles
 from streams.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from streams.contract.manifest import Generation, Rows
 from streams.contract.rows import encode_rows
-from streams.redis_client import RedisConfig
-from streams.row_store import RowStore, open_row_store
-from streams.row_writer import BundleWrite
+from streams.store.redis_client import RedisConfig
+from streams.store.row_store import RowStore, open_row_store
+from streams.store.row_writer import BundleWrite
 from tests.support.generations import DIM, generation, ids, manifest, rows
 from tests.support.valkey import ValkeyServer, valkey_server
 

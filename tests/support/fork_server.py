@@ -23,7 +23,7 @@ from typing import Any
 from freshet.cli import main as freshet_main
 from tests.support.stacks import ROOT
 
-_LOADED_AHEAD = ("trainer.train_run", "streams.joiner", "streams.kafka_log", "streams.embedded_log")
+_LOADED_AHEAD = ("trainer.train_run", "streams.join.joiner", "streams.log.kafka_log", "streams.log.embedded_log")
 
 
 class ForkServer:

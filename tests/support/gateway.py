@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from serving.app import GatewayConfig, create_server
-from serving.limits import LimitsConfig
+from serving.gateway.app import GatewayConfig, create_server
+from serving.gateway.limits import LimitsConfig
 from streams.contract.encoding import decode_event
 from streams.contract.events import Event
-from streams.log import EVENTS, EventLog
+from streams.log.event_log import EVENTS, EventLog
 from tests.support.published import MODEL
 from tests.support.serving_model import ModelWorld
 from tests.support.valkey import wait_until

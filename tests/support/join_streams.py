@@ -8,8 +8,8 @@ from typing import Any
 
 from streams.contract.encoding import encode_event, encode_event_json
 from streams.contract.events import Event
-from streams.joiner import Joiner, JoinerConfig
-from streams.log import Append, EventLog, Record, TopicPartition, partition_for
+from streams.join.joiner import Joiner, JoinerConfig
+from streams.log.event_log import Append, EventLog, Record, TopicPartition, partition_for
 from tests.support.joining import click, flatten, impression, tick
 
 PARTITIONS = 2

@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from streams.join_partition import JoinTopics
-from streams.joiner import Joiner, JoinerConfig
-from streams.log import open_log
+from streams.join.joiner import Joiner, JoinerConfig
+from streams.join.partition import JoinTopics
+from streams.log.event_log import open_log
 
 
 def joiner_config(state_dir: Path, prefix: str) -> JoinerConfig:

@@ -9,14 +9,14 @@ from streams.contract.columns import to_values
 from streams.contract.encoding import encode_event
 from streams.contract.events import Event, Feedback, Impression, Tick
 from streams.contract.examples import ExampleBatch, Mark, decode_examples
-from streams.dead_letters import DeadLetter
-from streams.join import Join
-from streams.join_config import JoinConfig
-from streams.join_output import JoinOutput
-from streams.join_state import JoinState
-from streams.join_stats import JoinStats
-from streams.join_store import JoinStore
-from streams.log import Record, TopicPartition
+from streams.join.config import JoinConfig
+from streams.join.dead_letters import DeadLetter
+from streams.join.join import Join
+from streams.join.output import JoinOutput
+from streams.join.state import JoinState
+from streams.join.stats import JoinStats
+from streams.join.store import JoinStore
+from streams.log.event_log import Record, TopicPartition
 
 SOURCE = TopicPartition("events", 0)
 SHORT = JoinConfig(windows_ms={"click": 10}, correction_horizon_ms=30)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.child_process import dying_with_parent
 from tests.support.ports import free_ports
 
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
@@ -78,7 +79,7 @@ class KafkaServer:
             format_arguments = ["format", "-t", cluster_id, "-c", str(settings), *self.format_options]
             subprocess.run(self._java("kafka.tools.StorageTool", *format_arguments), check=True, capture_output=True)
         with (self.folder / "broker.log").open("ab") as output:
-            command = [*_end_with_parent(), *self._java("kafka.Kafka", str(settings))]
+            command = dying_with_parent(self._java("kafka.Kafka", str(settings)), signal.SIGKILL)
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
         self._wait_until_up()
 
@@ -141,11 +142,6 @@ def resolve_jars() -> Path:
         _unable(f"Maven could not resolve Kafka: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     stamp.write_text(_POM.read_text())
     return _CACHE
-
-
-def _end_with_parent() -> list[str]:
-    """A prefix that ends the broker with a test run that was killed, where there is such a thing (Linux)."""
-    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 def _require(program: str) -> None:

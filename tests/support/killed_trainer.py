@@ -19,7 +19,7 @@ from typing import Any
 
 import xxhash
 
-from streams.log import open_log
+from streams.log.event_log import open_log
 from tests.support.toy_examples import toy_recipe, toy_schema
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.checkpoint_files import Content, read_files

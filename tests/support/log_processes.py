@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from streams.log import Append, EventLog, TopicPartition, open_log
+from streams.log.event_log import Append, EventLog, TopicPartition, open_log
 
 RECORDS_A_TRANSACTION = 50
 GROUP = "killed-writer"

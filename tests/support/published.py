@@ -15,9 +15,9 @@ from streams.contract.features import FeatureBatch, FeatureTransform
 from streams.contract.manifest import Generation, Manifest, ModelUpdate, Rows, encode_update
 from streams.contract.rows import encode_rows
 from streams.contract.schema import Schema, schema_to_json
-from streams.log import MODEL_UPDATES, Append, EventLog
-from streams.row_store import RowStore
-from streams.row_writer import BundleWrite
+from streams.log.event_log import MODEL_UPDATES, Append, EventLog
+from streams.store.row_store import RowStore
+from streams.store.row_writer import BundleWrite
 from tests.support.small_model import shared_schema
 from trainer.model.dense import DenseNetwork
 from trainer.model.dlrm import DlrmConfig

@@ -11,8 +11,8 @@ import numpy as np
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
-from streams.log import open_log
-from streams.row_store import open_row_store
+from streams.log.event_log import open_log
+from streams.store.row_store import open_row_store
 from tests.support.deltas import delta
 from tests.support.generations import DIM, SCHEMA
 from trainer.bundle_index import BundleConfig

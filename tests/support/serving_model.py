@@ -10,8 +10,8 @@ from pathlib import Path
 from serving.scorer.config import ScorerConfig
 from serving.scorer.service import ScorerService
 from streams.contract.schema import Feature, Schema
-from streams.log import EVENTS, EventLog, open_log
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import EVENTS, EventLog, open_log
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.published import CONFIG, MODEL, PublishedModel
 from tests.support.small_model import shared_schema
 from tests.support.valkey import ValkeyServer, valkey_server

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.redis_client import RedisNodes
-from streams.row_store import RowStore, open_row_store
+from streams.store.redis_client import RedisNodes
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.valkey import ValkeyCluster, ValkeyServer, flush, valkey_cluster, valkey_server
 
 

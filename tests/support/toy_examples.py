@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.contract.examples import ExampleBatch, Mark, encode_examples, encode_mark
 from streams.contract.schema import Schema, parse_schema
-from streams.log import Append, EventLog, TopicPartition
+from streams.log.event_log import Append, EventLog, TopicPartition
 from trainer.admission import AdmissionConfig
 from trainer.dense_optimizer import DenseOptimizerConfig
 from trainer.model.dlrm import DlrmConfig

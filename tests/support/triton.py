@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serving.gateway.triton_client import encode_infer
 from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
 from serving.triton.installation import find_installation
 from serving.triton.ranker import start_ranker
 from serving.triton.server import TritonServer
-from serving.triton_client import encode_infer
 from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.wire import NUMPY_DTYPES, Info, info_from, pack_probe

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from streams.contract.bundles import Bundles, bundle_keys, bundle_layout, decode_bundles
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
-from streams.generation_rows import FetchedRows
-from streams.row_writer import BundleWrite
+from streams.store.generation_rows import FetchedRows
+from streams.store.row_writer import BundleWrite
 from tests.support.generations import DIM, generation
 from trainer.bundle_index import BundleConfig, BundleIndex
 

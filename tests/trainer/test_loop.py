@@ -16,10 +16,9 @@ import torch
 
 from streams.contract.errors import FreshetError, InputError
 from streams.contract.examples import ExampleBatch, Mark
-from streams.contract.features import FeatureTransform
 from streams.contract.schema import parse_schema
-from streams.dead_letters import decode_dead_letter
-from streams.log import DEAD_LETTERS, EventLog, TopicPartition, open_log
+from streams.join.dead_letters import decode_dead_letter
+from streams.log.event_log import DEAD_LETTERS, EventLog, TopicPartition, open_log
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import SCHEMA, append_all, toy_batch, toy_recipe, toy_schema
 from trainer.admission import AdmissionConfig
@@ -29,7 +28,7 @@ from trainer.delta import Delta
 from trainer.learner import Learner
 from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress, stopped_by_signals
 from trainer.model.dlrm import DlrmConfig
-from trainer.prepare import transform
+from trainer.prepare import Preparer
 from trainer.source import SourceConfig
 from trainer.vocabulary import VocabularyConfig
 
@@ -360,7 +359,7 @@ def test_batch_that_is_cut_short_weighs_as_much_an_example() -> None:
 
     def gradient(batch: ExampleBatch) -> torch.Tensor:
         learner = Learner(toy_schema(), toy_recipe(vocabulary=nothing_admitted))
-        learner.learn(batch, transform(batch, FeatureTransform(toy_schema())))
+        learner.learn(Preparer(toy_schema())(batch))
         gradient = next(learner.network.parameters()).grad
         assert gradient is not None
         return gradient

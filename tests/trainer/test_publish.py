@@ -16,9 +16,9 @@ import pytest
 from streams.contract.errors import ConflictError
 from streams.contract.manifest import Manifest, ModelUpdate, assemble
 from streams.contract.schema import schema_to_json
-from streams.log import MODEL_UPDATES, EventLog, TopicPartition, open_log
-from streams.redis_client import RedisConfig
-from streams.row_store import RowStore, open_row_store
+from streams.log.event_log import MODEL_UPDATES, EventLog, TopicPartition, open_log
+from streams.store.redis_client import RedisConfig
+from streams.store.row_store import RowStore, open_row_store
 from tests.support.deltas import delta, window
 from tests.support.generations import SCHEMA, ids, manifest, rows
 from tests.support.kafka_server import KafkaServer

@@ -11,7 +11,7 @@ import pytest
 
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
-from streams.log import EventLog, TopicPartition
+from streams.log.event_log import EventLog, TopicPartition
 from tests.support.toy_examples import append_all, toy_batch
 from trainer.cursor import Cursor
 from trainer.source import ExampleSource, SourceConfig, Turn

@@ -9,6 +9,7 @@ import pytest
 
 from streams.contract.errors import InputError
 from trainer.admission import Admission, AdmissionConfig
+from trainer.sightings import Sightings, sightings
 from trainer.vocabulary import Assignment, Vocabulary, VocabularyConfig
 
 SECOND = 1000
@@ -20,7 +21,7 @@ def vocabulary(capacity: int = 100, *, tables: int = 2, admit_after: int = 1, **
 
 
 def assign(vocab: Vocabulary, ids: list[int], *, table: int = 0, now_ms: int = 0) -> Assignment:
-    return vocab.assign(np.full(len(ids), table, dtype=np.int16), np.array(ids, dtype=np.int64), now_ms)
+    return vocab.assign(sightings(np.full(len(ids), table, dtype=np.int16), np.array(ids, dtype=np.int64)), now_ms)
 
 
 def test_id_seen_often_enough_gets_a_row_of_its_own_at_once() -> None:
@@ -48,7 +49,7 @@ def test_random_batches_give_every_admitted_id_one_row_and_never_share_one() -> 
     for step in range(200):
         tables = rng.integers(0, 3, 64).astype(np.int16)
         ids = rng.zipf(1.2, 64) % 300
-        assignment = vocab.assign(tables, ids, step * SECOND)
+        assignment = vocab.assign(sightings(tables, ids), step * SECOND)
         assert (assignment.rows >= 0).all()
         assert (assignment.rows < 50).all()
         keys = vocab.items()
@@ -57,7 +58,7 @@ def test_random_batches_give_every_admitted_id_one_row_and_never_share_one() -> 
         owners = dict(zip(zip(keys.tables.tolist(), keys.ids.tolist(), strict=True), keys.slots.tolist(), strict=True))
         expected = [owners.get(key, int(vocab.offsets[key[0]]))
                     for key in zip(tables.tolist(), ids.tolist(), strict=True)]  # fmt: skip
-        assert assignment.slots.tolist() == expected
+        assert (assignment.rows + vocab.offsets[tables]).tolist() == expected
 
 
 def test_full_table_evicts_least_used_and_oldest_ids_and_reuses_their_rows() -> None:
@@ -113,10 +114,10 @@ def test_restored_vocabulary_goes_on_exactly_as_the_original() -> None:
 
     def batch(step: int) -> Assignment:
         tables, ids = rng.integers(0, 2, 32).astype(np.int16), rng.zipf(1.2, 32) % 200
-        copied.append((tables, ids, step * SECOND))
-        return original.assign(tables, ids, step * SECOND)
+        copied.append((sightings(tables, ids), step * SECOND))
+        return original.assign(*copied[-1])
 
-    copied: list[tuple[Any, Any, int]] = []
+    copied: list[tuple[Sightings, int]] = []
     for step in range(100):
         batch(step)
     restored = vocabulary(40, admit_after=2, max_age_ms=50 * SECOND, sweep_every=7)
@@ -124,7 +125,7 @@ def test_restored_vocabulary_goes_on_exactly_as_the_original() -> None:
     for step in range(100, 200):
         ours = batch(step)
         theirs = restored.assign(*copied[-1])
-        assert np.array_equal(ours.slots, theirs.slots)
+        assert np.array_equal(ours.rows, theirs.rows)
         assert np.array_equal(ours.evicted.slots, theirs.evicted.slots)
         assert np.array_equal(ours.admitted.ids, theirs.admitted.ids)
     for name, array in original.state().items():

@@ -21,12 +21,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import relu
 
 from streams.contract.errors import InputError
 from trainer.model.dense import DenseNetwork, NetworkShape
 from trainer.model.layers import SplitLinear, Tail, check_widths, initialise, set_prior
+from trainer.model.pairs import Pairs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,22 +39,6 @@ class DlrmConfig:
     prior: float = 0.1
     """The probability that an untrained network predicts, about."""
     seed: int = 0
-
-
-class Pairs(nn.Module):
-    """Dot products of chosen pairs among V vectors."""
-
-    places: Tensor
-
-    def __init__(self, num_vectors: int, first: Tensor, second: Tensor) -> None:
-        """Pair p is of vectors first[p] and second[p], both (P,) int64."""
-        super().__init__()
-        self.register_buffer("places", first * num_vectors + second, persistent=False)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(N, V, D) -> (N, P)."""
-        products = torch.bmm(vectors, vectors.transpose(1, 2))
-        return products.flatten(1).index_select(1, self.places)
 
 
 def _all_pairs(num_vectors: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,9 @@
     "candidate_single"   candidate_dense, candidate_embeddings, *state of ONE request -> logits (E,)
 
 R and E are 1 or more. A program's state_dict has the names of the network's, so that a version's
-weights go into programs that were exported for its generation.
+weights go into programs that were exported for its generation. A program holds operators, names and
+plain tensors, and nothing that a reader would have to unpickle or run as source: a scorer refuses it
+otherwise (serving/scorer/program_archive.py).
 """
 
 from __future__ import annotations
@@ -73,6 +75,16 @@ def _export(
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         program = torch.export.export(_Program(network, method).eval(), inputs, dynamic_shapes=(shapes,))
+        _drop_what_is_not_needed(program)
         buffer = io.BytesIO()
         torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+def _drop_what_is_not_needed(program: Any) -> None:
+    """Sample inputs would be pickled, guards are source code, and stack traces name this machine's folders."""
+    program.example_inputs = None
+    program._guards_code = []
+    for node in program.graph.nodes:
+        for name in ("stack_trace", "nn_module_stack", "torch_fn"):
+            node.meta.pop(name, None)

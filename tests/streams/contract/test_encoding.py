@@ -100,3 +100,14 @@ def test_list_of_another_length_than_the_candidates_is_refused_by_name() -> None
     with pytest.raises(FormatError, match="has 1 entries where ad_ids has 2") as caught:
         decode_event(encode_event(impression(candidates={"price": [1.0]})))
     assert caught.value.field == "candidates.price"
+
+
+def test_impression_that_shows_no_ad_is_refused_in_every_form() -> None:
+    empty = impression(ad_ids=[])
+    for refused in (
+        lambda: encode_event(empty),
+        lambda: decode_event(encode_event_json(impression()).replace(b'["a","b"]', b"[]")),
+        lambda: decode_event(encode_event(impression()).replace(b"\x92\xa1a\xa1b", b"\x90")),
+    ):
+        with pytest.raises(FormatError, match=r"ad_ids: shows no ad \(got \[\]\)\. name the ads"):
+            refused()

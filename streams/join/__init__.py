@@ -1,0 +1,1 @@
+"""The join: impressions and feedback in, labelled examples out, exactly once."""

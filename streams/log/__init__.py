@@ -1,0 +1,1 @@
+"""The event log: one protocol, Kafka and an embedded log behind it."""

@@ -1,0 +1,1 @@
+"""The row store: embedding rows, bundles and generations of a model in Redis."""

@@ -1,0 +1,28 @@
+"""Recipes: what changes with an option, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from streams.contract.errors import InputError
+from streams.contract.schema import load_schema
+from streams.datasets.registry import schema_path
+from trainer.learner import Learner
+from trainer.recipes import recipe, recipe_names, with_table_rows
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_table_rows_set_every_table_and_nothing_else(name: str) -> None:
+    named = recipe(name)
+    bounded = with_table_rows(replace(named, tables=replace(named.tables, capacity_of={"C1": 7})), 500)
+    assert (bounded.tables.capacity, bounded.tables.capacity_of) == (500, None)
+    assert replace(bounded, tables=named.tables) == named
+
+
+def test_tables_of_one_row_are_refused_with_the_remedy() -> None:
+    path = schema_path("simulator:small")
+    assert path is not None
+    with pytest.raises(InputError, match="at least one more"):
+        Learner(load_schema(path), with_table_rows(recipe("default"), 1))
