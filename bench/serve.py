@@ -1,6 +1,7 @@
 """The whole scoring way against the peers, in one run, alternating, medians of rounds.
 
     freshet          HTTP, JSON in ─> gateway ─> Triton ─> answer; user and context once a request
+    freshet_bfloat16 the same with `freshet triton --precision bfloat16`, no default
     peer             FastAPI + ONNX Runtime, JSON
     peer_binary      FastAPI + ONNX Runtime, binary body, frozen garbage collector, one worker a core
     in_process       the same network's plain forward in eager torch, everything repeated a candidate
@@ -49,24 +50,33 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Measures every point; keys as in the interface: `points` and the goals they meet."""
     rounds = 2 if quick else 5
     with tempfile.TemporaryDirectory(prefix="freshet-bench-") as folder, ExitStack() as open_things:
-        served, url = open_things.enter_context(_freshet(Path(folder)))
+        served, url = open_things.enter_context(_freshet(Path(folder) / "float32"))
+        _, narrow_url = open_things.enter_context(_freshet(Path(folder) / "bfloat16", precision="bfloat16"))
+        urls = {"freshet": url, "freshet_bfloat16": narrow_url}
         peers = open_things.enter_context(_peers(Path(folder)))
         points = [
-            _point(served, url, peers, num_candidates, clients, rounds)
+            _point(served, urls, peers, num_candidates, clients, rounds)
             for num_candidates in CANDIDATES
             for clients in CLIENTS
         ]
-    return {**describe(rounds), "points": points, "goals": _goals(points)}
+        difference = _largest_difference(served, urls)
+    return {
+        **describe(rounds),
+        "points": points,
+        "goals": _goals(points, "freshet"),
+        "goals_bfloat16": _goals(points, "freshet_bfloat16"),
+        "bfloat16_largest_difference": difference,
+    }
 
 
 def _point(
-    served: ServedModel, url: str, peers: dict[str, str], num_candidates: int, clients: int, rounds: int
+    served: ServedModel, urls: dict[str, str], peers: dict[str, str], num_candidates: int, clients: int, rounds: int
 ) -> dict[str, Any]:
     requests = max(clients * 8, 4000 // (num_candidates + 20))
     subjects: dict[str, Callable[[], list[float]]] = {
         name: partial(measure, target, clients=clients, requests=requests)
         for name, target in {
-            "freshet": Target(f"{url}/v1/score", served.body(num_candidates)),
+            **{name: Target(f"{url}/v1/score", served.body(num_candidates)) for name, url in urls.items()},
             "peer": Target(peers["json"], _peer_json(num_candidates)),
             "peer_binary": Target(peers["binary"], _peer_binary(num_candidates), "application/octet-stream"),
         }.items()
@@ -87,17 +97,28 @@ def _point(
     return point
 
 
-def _goals(points: list[dict[str, Any]]) -> dict[str, bool]:
+def _largest_difference(served: ServedModel, urls: dict[str, str]) -> float:
+    """Between the two precisions' probabilities of 1,024 candidates."""
+    body = served.body(1024)
+    scores = []
+    for url in urls.values():
+        request = urllib.request.Request(f"{url}/v1/score", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            scores.append(np.array(msgspec.json.decode(answer.read())["scores"]))
+    return float(np.abs(scores[0] - scores[1]).max())
+
+
+def _goals(points: list[dict[str, Any]], ours: str) -> dict[str, bool]:
     """Whether each stated goal holds at every point that it is stated for."""
     large = [p for p in points if p["candidates"] >= 256]
     return {
         "p50_and_p99_below_json_peer_from_32": all(
-            p["freshet_p50_ms"] < p["peer_p50_ms"] and p["freshet_p99_ms"] < p["peer_p99_ms"]
+            p[f"{ours}_p50_ms"] < p["peer_p50_ms"] and p[f"{ours}_p99_ms"] < p["peer_p99_ms"]
             for p in points if p["candidates"] >= 32
         ),
-        "p50_below_binary_peer_from_256": all(p["freshet_p50_ms"] < p["peer_binary_p50_ms"] for p in large),
+        "p50_below_binary_peer_from_256": all(p[f"{ours}_p50_ms"] < p["peer_binary_p50_ms"] for p in large),
         "p50_below_in_process_from_256_one_client": all(
-            p["freshet_p50_ms"] < p["in_process_p50_ms"] for p in large if p["clients"] == 1
+            p[f"{ours}_p50_ms"] < p["in_process_p50_ms"] for p in large if p["clients"] == 1
         ),
     }  # fmt: skip
 
@@ -120,10 +141,10 @@ def _in_process(served: ServedModel, num_candidates: int, requests: int) -> list
 
 
 @contextmanager
-def _freshet(folder: Path) -> Iterator[tuple[ServedModel, str]]:
+def _freshet(folder: Path, precision: str = "float32") -> Iterator[tuple[ServedModel, str]]:
     schema = schema_path("simulator:criteo")
     assert schema is not None
-    stack = Stack(StackConfig(folder=folder, schema=schema, learns=False))
+    stack = Stack(StackConfig(folder=folder, schema=schema, learns=False, precision=precision))
     try:
         stack.start(say)
         served = publish_trained_model(stack.config.log, stack.config.redis, stack.config.model)

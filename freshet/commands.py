@@ -17,6 +17,7 @@ from freshet.processes import interrupt_on_terminate
 from freshet.running import runs, stop_process
 from freshet.stack import Stack, StackConfig, load_state, save_state
 from freshet.traffic import TrafficConfig
+from serving.scorer.config import PRECISIONS
 from streams.command import Command, Result, say, table
 from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
@@ -37,6 +38,8 @@ def _add_addresses(parser: ArgumentParser) -> None:
     parser.add_argument("--redis", default=known.redis, metavar="ADDRESS", help="redis://HOST:PORT[,HOST:PORT]")
     parser.add_argument("--triton", default=known.triton, metavar="ADDRESS", help="http://HOST:PORT")
     parser.add_argument("--recipe", default="default", help="the training recipe")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0],
+                        help="of the scorer's wide layers; bfloat16 differs by about 1e-3")  # fmt: skip
     parser.add_argument("--port", type=int, default=0, help="the gateway's port (0: a free one)")
 
 
@@ -73,7 +76,8 @@ def _demo(args: Namespace) -> Result:
         folder = args.dir or Path(temporary)
         stack = Stack(StackConfig(
             folder=folder, schema=schema, log=args.log, redis=args.redis, triton=args.triton, port=args.port,
-            recipe=args.recipe, window_seconds=args.window_seconds, exit_at_end=True, positives=args.positives,
+            recipe=args.recipe, precision=args.precision, window_seconds=args.window_seconds, exit_at_end=True,
+            positives=args.positives,
         ))  # fmt: skip
         interrupt_on_terminate()
         check_inputs(stack.config)
@@ -111,7 +115,7 @@ def _up(args: Namespace) -> Result:
         raise InputError("already runs from here", field="dir", value=str(args.dir), remedy="run `freshet down` first")
     stack = Stack(StackConfig(
         folder=args.dir.absolute(), schema=args.schema.absolute(), log=args.log, redis=args.redis, triton=args.triton,
-        port=args.port, recipe=args.recipe, windows_ms=windows_of(args, _UP_WINDOW_SECONDS),
+        port=args.port, recipe=args.recipe, precision=args.precision, windows_ms=windows_of(args, _UP_WINDOW_SECONDS),
         num_partitions=args.partitions, detached=True,
     ))  # fmt: skip
     interrupt_on_terminate()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.keys_cli import KEYS
+from serving.scorer.config import PRECISIONS
 from streams.command import Command, Result, table
 from streams.contract.errors import FreshetError, InputError, UnavailableError
 from streams.contract.settings import settings_from
@@ -54,7 +55,7 @@ def _configure_triton(parser: ArgumentParser) -> None:
     parser.add_argument("--max-hot-rows", type=int, default=1_000_000, help="rows held in memory")
     parser.add_argument("--max-unknown-ids", type=int, default=200_000, help="ids remembered to have no row")
     parser.add_argument("--threads", type=int, default=1, help="of the dense network")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32",
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0],
                         help="of its wide layers; bfloat16 is faster with AMX and differs by about 1e-3")  # fmt: skip
 
 

@@ -7,12 +7,29 @@ request 2 (E_2 candidates) ┼─> candidate dense (E, N_c)   ids, lengths (F_c,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from streams.contract.columns import Array
 from streams.contract.features import FeatureBatch, Side
+
+MAX_CANDIDATES_A_PASS = 256
+"""Of requests put together: beyond it, what one layer hands to the next no longer stays in the processor's cache."""
+
+
+def in_passes(batches: Sequence[FeatureBatch]) -> Iterator[list[FeatureBatch]]:
+    """The requests in order, as many at once as one pass through the network is good for; a large one alone."""
+    few: list[FeatureBatch] = []
+    num_candidates = 0
+    for batch in batches:
+        num_candidates += len(batch.request_index)
+        if few and num_candidates > MAX_CANDIDATES_A_PASS:
+            yield few
+            few, num_candidates = [], len(batch.request_index)
+        few.append(batch)
+    if few:
+        yield few
 
 
 def combine(batches: Sequence[FeatureBatch]) -> FeatureBatch:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serving.scorer.batch import combine
+from serving.scorer.batch import combine, in_passes
 from serving.scorer.config import ScorerConfig
 from serving.scorer.resolve import Fetcher, Resolved, resolve
 from serving.scorer.served_generation import ServedGeneration
@@ -98,9 +98,10 @@ class Scorer:
             served.apply_waiting()
             accepted = [_accept(tensors, served) for tensors in requests]
             batches = [batch for batch in accepted if isinstance(batch, FeatureBatch)]
-            scores, info = self._forward(served, batches)
-            answers = iter([Answer(piece, info) for piece in scores])
-            return [_result(batch, answers, info) for batch in accepted]
+            answers = [answer for few in in_passes(batches) for answer in self._forward(served, few)]
+            info = _info(served, self._stale())
+            rest = iter(answers)
+            return [_result(batch, rest, info) for batch in accepted]
 
     def info(self) -> Info:
         """The version applied; version 0 before the first."""
@@ -122,17 +123,15 @@ class Scorer:
                 num_unknown_ids=served.rows.num_unknown,
             )
 
-    def _forward(self, served: ServedGeneration, batches: list[FeatureBatch]) -> tuple[list[Array], Info]:
-        """Each batch's probabilities, and the one version that made them all."""
-        if not batches:
-            return [], _info(served, self._stale())
+    def _forward(self, served: ServedGeneration, batches: Sequence[FeatureBatch]) -> list[Answer]:
+        """Each request's probabilities, all made by one version."""
         batch = combine(batches)
         resolved = resolve(served, batch, self._fetcher, self._config.catch_up_timeout_seconds)
         probabilities = served.forward(batch, resolved.request_slots, resolved.candidate_slots)
         self._count(len(batches), len(probabilities), resolved)
         ends = np.cumsum([len(each.request_index) for each in batches])
         info = _info(served, resolved.flags | self._stale(), resolved.num_misses)
-        return np.split(probabilities, ends[:-1]), info
+        return [Answer(piece, info) for piece in np.split(probabilities, ends[:-1])]
 
     def _count(self, num_requests: int, num_candidates: int, resolved: Resolved) -> None:
         self._stats.num_requests += num_requests
