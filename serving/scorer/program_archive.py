@@ -25,10 +25,19 @@ from streams.contract.errors import FormatError
 OPERATORS = frozenset(
     f"torch.ops.aten.{name}"
     for name in (
-        "add.Tensor", "addcmul.default", "addmm.default", "alias.default", "bmm.default", "cat.default",
-        "expand.default", "flatten.using_ints", "index_select.default", "linear.default", "matmul.default",
-        "mul.Tensor", "relu.default", "select.int", "slice.Tensor", "squeeze.dim", "sub.Tensor", "sum.dim_IntList",
-        "sym_size.int", "t.default", "transpose.int", "unsqueeze.default", "view.default",
+        "add.Tensor", "add.Scalar", "addcmul.default", "addmm.default", "alias.default", "amax.default",
+        "amin.default", "bmm.default", "cat.default", "clamp.default", "clamp_min.default", "clone.default",
+        "concat.default", "contiguous.default", "cumsum.default", "div.Tensor", "div.Scalar", "einsum.default",
+        "elu.default", "exp.default", "expand.default", "flatten.using_ints", "gelu.default", "index_select.default",
+        "layer_norm.default", "leaky_relu.default", "linear.default", "log.default", "log1p.default",
+        "log_softmax.int", "logit.default", "matmul.default", "maximum.default", "mean.dim", "mean.default",
+        "minimum.default", "mm.default", "mul.Scalar", "mul.Tensor", "narrow.default", "neg.default",
+        "permute.default", "pow.Tensor_Scalar", "relu.default", "reshape.default", "rsqrt.default",
+        "scaled_dot_product_attention.default", "select.int", "sigmoid.default", "silu.default", "slice.Tensor",
+        "softmax.int", "softplus.default", "split.Tensor", "split_with_sizes.default", "sqrt.default",
+        "squeeze.default", "squeeze.dim", "stack.default", "sub.Scalar", "sub.Tensor", "sum.default",
+        "sum.dim_IntList", "sym_size.int", "t.default", "tanh.default", "transpose.int", "unbind.int",
+        "unsqueeze.default", "view.default", "where.self", "zeros_like.default",
     )
 )  # fmt: skip
 """A head that needs another one adds it here, once it is known to touch nothing but its tensors."""
