@@ -20,10 +20,10 @@ def check_inputs(config: StackConfig) -> None:
 
     Raises InputError or UnavailableError naming the option.
     """
-    from trainer.recipes import recipe
+    from trainer.recipes import check_trainable, recipe
 
     load_schema(config.schema)
-    recipe(config.recipe)
+    check_trainable(recipe(config.recipe))
     check_port(config.host, config.port)
     if config.redis:
         _check_redis(config.redis, config.model)

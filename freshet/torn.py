@@ -17,12 +17,14 @@ import numpy as np
 import torch
 
 from freshet.audit import record_values
+from streams.contract.calibration import calibration_from
 from streams.contract.columns import Array, column_from_values
 from streams.contract.encoding import decode_event
 from streams.contract.events import Impression
-from streams.contract.features import FeatureTransform, Side
+from streams.contract.features import FeatureBatch, FeatureTransform, Side
 from streams.contract.manifest import Generation, ModelUpdate
-from streams.contract.schema import Sparse, schema_from_json
+from streams.contract.schema import Schema, Sparse, schema_from_json
+from streams.counters.rows import RowCounters
 from streams.log.event_log import EVENTS, EventLog
 from streams.store.row_store import RowStore
 
@@ -109,6 +111,8 @@ def _probabilities(state: _State, impression: Impression) -> Array:
         np.zeros(count, dtype=np.int32),
         num_requests=1,
     )  # fmt: skip
+    if schema.counters:
+        batch = _counted(state, schema, batch, impression.event_time_ms)
     request = _pooled(state, batch.request, schema.sparse(of_request=True), 1)
     candidate = _pooled(state, batch.candidate, schema.sparse(of_request=False), count)
     for program in state.programs.values():
@@ -118,8 +122,20 @@ def _probabilities(state: _State, impression: Impression) -> Array:
         context = state.programs["request"](torch.from_numpy(batch.request.dense), request)
         index = torch.zeros(count, dtype=torch.int64)
         logits = state.programs["candidate"](torch.from_numpy(batch.candidate.dense), candidate, index, *context)
+    calibration = calibration_from(state.dense, schema)
+    if calibration is not None:
+        logits = torch.from_numpy(calibration.of_batch(batch, logits.numpy()))
     probabilities: Array = torch.sigmoid(logits).numpy()
     return probabilities
+
+
+def _counted(state: _State, schema: Schema, batch: FeatureBatch, event_time_ms: int) -> FeatureBatch:
+    """The batch with its counters as they stood at that version, decayed to the impression's time."""
+    counters, dim = RowCounters(schema), next(iter(state.generation.tables.values()))
+    keys, nothing = counters.keys_of(batch), np.zeros(dim, dtype=np.float32)
+    names = [counters.tables[number] for number in keys.numbers.tolist()]
+    rows = [state.rows[name].get(one, nothing) for name, one in zip(names, keys.ids.tolist(), strict=True)]
+    return counters.fill(batch, np.stack(rows), np.array([event_time_ms], dtype=np.int64))
 
 
 def _pooled(state: _State, side: Side, keys: list[Sparse], num_rows: int) -> torch.Tensor:

@@ -169,14 +169,21 @@ def _model(args: Namespace) -> Result:
     return answer
 
 
+def _calibrated(metrics: dict[str, float]) -> str:
+    """Expected calibration error of recent predictions after and before the version's map, where it has one."""
+    if "calibration_error" not in metrics:
+        return ""
+    return f"{metrics['calibration_error']:.5f}, {metrics['calibration_error_before']:.5f}"
+
+
 def _render_model(result: Result) -> str:
     if "versions" not in result:
         return json.dumps(result, indent=2)
-    rows = [("version", "generation", "examples", "rows", "created")]
+    rows = [("version", "generation", "examples", "rows", "created", "calibration error, before its map")]
     for version in result["versions"]:
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version["created_ms"] / 1000))
         rows.append((str(version["version"]), str(version["generation"]), str(version["examples"]),
-                     str(version["num_rows"]), created))  # fmt: skip
+                     str(version["num_rows"]), created, _calibrated(version.get("metrics", {}))))  # fmt: skip
     return f"live: {result['live']}\n{table(rows)}"
 
 

@@ -44,8 +44,14 @@ class RowLookup:
 
     def __call__(self, features: FeatureBatch, seen: Sightings, now_ms: int) -> RowBatch:
         """Rows and tensors of one batch whose newest event is at `now_ms`; `seen`: the keys of `features`."""
+        return self._batch(features, self._vocabulary.assign(seen, now_ms))
+
+    def find(self, features: FeatureBatch, seen: Sightings) -> RowBatch:
+        """Rows and tensors of a batch that is only looked at: it admits and evicts nothing."""
+        return self._batch(features, self._vocabulary.find(seen))
+
+    def _batch(self, features: FeatureBatch, assignment: Assignment) -> RowBatch:
         request, candidate = features.request, features.candidate
-        assignment = self._vocabulary.assign(seen, now_ms)
         split = len(request.ids)
         return RowBatch(
             Bags(assignment.rows[:split], request.lengths),

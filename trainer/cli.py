@@ -61,6 +61,12 @@ def _configure_evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--schema", type=Path, default=None, help="in place of the data set's own")
     parser.add_argument("--seeds", type=_numbers, default=(0,), metavar="1,2,3", help="first weights to try")
+    parser.add_argument("--labels", choices=("instant", "delayed"), default="instant",
+                        help="known at the impression, or heard of at their true delays")  # fmt: skip
+    parser.add_argument("--window-seconds", type=float, default=None, metavar="S",
+                        help="with delayed labels: how long a click is waited for (default: 600)")  # fmt: skip
+    parser.add_argument("--round-seconds", type=float, default=None, metavar="S",
+                        help="of event time, for recipes that mix rounds (default: 600)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write a report with plots here")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)

@@ -27,6 +27,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.contract.schema import Schema, schema_to_json
+from streams.counters.rows import served_tables
 from streams.log.event_log import EventLog
 from streams.store.row_store import RowStore
 from streams.store.row_writer import BundleWrite
@@ -53,6 +54,12 @@ class PublishTarget:
     promote: bool = False
     """Make a new generation live with its first version; the very first one always becomes live."""
     bundles: BundleConfig = field(default_factory=BundleConfig)
+
+    def __post_init__(self) -> None:
+        served_tables(self.schema)
+        if self.schema.counters and self.row_encoding != "fp32":
+            raise InputError("does not hold counters exactly", field="row_encoding", value=self.row_encoding,
+                             remedy="use fp32, or a schema without counters")  # fmt: skip
 
 
 class Committer:
@@ -102,7 +109,7 @@ class Committer:
         schema = self._target.schema
         self.generation = Generation(
             model=self._store.model, generation=after + 1, first_version=self.next_version, feature_hash=schema.hash,
-            schema=schema_to_json(schema), tables=schema.tables, network=dict(self._target.network),
+            schema=schema_to_json(schema), tables=served_tables(schema), network=dict(self._target.network),
             row_encoding=self._target.row_encoding, created_ms=_now_ms(), updates_offset=self._topic.end(),
         )  # fmt: skip
         self.head = None

@@ -44,7 +44,8 @@ class WindowScores:
 class Delta:
     """One candidate for a version.
 
-    dense        DenseNetwork.state_dict() as float32 arrays, and "default_rows" (T, D)
+    dense        DenseNetwork.state_dict() as float32 arrays, "default_rows" (T, D), and the calibration's tensors
+                 where there is one (streams/contract/calibration.py)
     rows         table -> ids (N,) and values (N, D) changed since the last version taken
     tombstones   table -> ids (N,) evicted since then
     ads          (A, F) int64: id tuples of the ads seen since then, columns named by `ad_keys`

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
@@ -21,12 +21,14 @@ from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
 from streams.contract.schema import Schema
 from streams.datasets.observed import Observed
+from trainer.calibration_curve import CalibrationCurve, merged
+from trainer.delayed.simulation import DelayedLabels, Simulation
 from trainer.instant_join import labelled_batches
-from trainer.learner import Learner, Scored
+from trainer.learner import Scored
 from trainer.paired import BlockSums, Paired, compare
 from trainer.periods import Period, Periods
-from trainer.prepare import Preparer
 from trainer.recipes import RecipeConfig, with_seed
+from trainer.subject import Subject, open_subject
 from trainer.tally import Scores
 
 
@@ -39,6 +41,7 @@ class SeedResult:
     periods: list[Period]
     blocks: BlockSums
     examples_per_second: float
+    curve: CalibrationCurve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,10 @@ class RecipeResult:
         values = [seed.scores.normalized_entropy for seed in self.seeds]
         return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
+    def curve(self) -> CalibrationCurve:
+        """All seeds' predictions behind the warm-up."""
+        return merged([seed.curve for seed in self.seeds])
+
     def per_period(self) -> list[dict[str, float]]:
         """For each period its times and the means over seeds of its scores."""
         rows = []
@@ -69,7 +76,9 @@ class RecipeResult:
     def as_dict(self) -> dict[str, Any]:
         """As `--json` has it; undefined scores are None."""
         means = {name: self.mean(name) for name in ("auc", "log_loss", "normalized_entropy", "calibration")}
+        curve = self.curve()
         return {
+            **curve.as_dict(),
             **{name: _or_none(value) for name, value in means.items()},
             "examples": self.seeds[0].scores.examples,
             "examples_per_second": fmean(seed.examples_per_second for seed in self.seeds),
@@ -110,9 +119,12 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     device: str = "cpu",
     threads: int = 1,
+    labels: DelayedLabels | None = None,
     on_progress: OnProgress = lambda recipe, seed, examples, scores: None,
 ) -> Evaluation:
     """Runs each recipe with each seed over the data, which is opened anew for each.
+
+    Without `labels`, each label is known at its impression's time; with them, it comes when it would have come.
 
     Raises InputError where a name stands twice, nothing was asked for, the data holds no example,
     or an example does not fit the schema.
@@ -121,7 +133,7 @@ def evaluate(
     torch.set_num_threads(threads)
     results = []
     for recipe in recipes:
-        runs = [_run(open_data(), schema, recipe, seed, device, on_progress) for seed in seeds]
+        runs = [_run(open_data(), schema, recipe, seed, device, labels, on_progress) for seed in seeds]
         results.append(RecipeResult(name=recipe.name, seeds=runs))
     first = results[0].seeds[0].scores
     return Evaluation(
@@ -136,36 +148,68 @@ def evaluate(
 
 
 def _run(
-    data: Iterable[Observed], schema: Schema, recipe: RecipeConfig, seed: int, device: str, on_progress: OnProgress
+    data: Iterable[Observed],
+    schema: Schema,
+    recipe: RecipeConfig,
+    seed: int,
+    device: str,
+    labels: DelayedLabels | None,
+    on_progress: OnProgress,
 ) -> SeedResult:
-    learner = Learner(schema, with_seed(recipe, seed), device=device)
-    prepare, periods, blocks = Preparer(schema), Periods(), BlockSums()
+    with open_subject(schema, with_seed(recipe, seed), device=device) as subject:
+        return _run_subject(subject, data, recipe, seed, labels, on_progress)
+
+
+def _run_subject(
+    subject: Subject,
+    data: Iterable[Observed],
+    recipe: RecipeConfig,
+    seed: int,
+    labels: DelayedLabels | None,
+    on_progress: OnProgress,
+) -> SeedResult:
+    periods, blocks, curve = Periods(), BlockSums(), CalibrationCurve()
+    if labels is None:
+        steps, progressive = _learn_at_once(subject, recipe, data), subject.progressive
+    else:
+        simulation = Simulation(subject.learner_of_steps(), labels)
+        steps, progressive = simulation.run(data), simulation.progressive
     seconds, report_at = 0.0, time.monotonic() + 1.0
-    for examples in labelled_batches(data, kind=recipe.kind, batch_size=recipe.batch_size):
-        began = time.monotonic()
-        scored = learner.learn(prepare(examples))
-        seconds += time.monotonic() - began
-        _add(examples, scored, periods, blocks)
+    for examples, scored, step_seconds in steps:
+        seconds += step_seconds
+        _add(examples, scored, periods, blocks, curve)
         if time.monotonic() >= report_at:
             report_at = time.monotonic() + 1.0
-            on_progress(recipe.name, seed, learner.counters.examples, learner.progressive.lifetime.scores())
-    scores = learner.progressive.lifetime.scores()
+            so_far = progressive.lifetime.scores()
+            on_progress(recipe.name, seed, so_far.examples, so_far)
+    scores = progressive.lifetime.scores()
     if not scores.examples:
         raise InputError("holds no examples", field="data", remedy="check its path, format and limit")
     on_progress(recipe.name, seed, scores.examples, scores)
     return SeedResult(
-        seed=seed, scores=scores, periods=periods.periods(), blocks=blocks,
+        seed=seed, scores=scores, periods=periods.periods(), blocks=blocks, curve=curve,
         examples_per_second=scores.examples / max(seconds, 1e-9),
     )  # fmt: skip
 
 
-def _add(examples: ExampleBatch, scored: Scored, periods: Periods, blocks: BlockSums) -> None:
+def _learn_at_once(
+    subject: Subject, recipe: RecipeConfig, data: Iterable[Observed]
+) -> Iterator[tuple[ExampleBatch, Scored, float]]:
+    """Batches with their labels, how they were predicted, and the seconds of predicting and learning them."""
+    for examples in labelled_batches(data, kind=recipe.kind, batch_size=recipe.batch_size):
+        began = time.monotonic()
+        scored = subject.take(examples)
+        yield examples, scored, time.monotonic() - began
+
+
+def _add(examples: ExampleBatch, scored: Scored, periods: Periods, blocks: BlockSums, curve: CalibrationCurve) -> None:
     label, weight, true = (
         column.astype(np.float64) for column in (examples.label, examples.weight, examples.true_probability)
     )
     times_ms = examples.event_time_ms[examples.request_index]
     periods.add(times_ms, label, scored.logit.astype(np.float64), weight, scored.loss, true)
     blocks.add(scored.loss, label, weight)
+    curve.add(label, scored.logit, scored.uncalibrated, weight, true)
 
 
 def _check(recipes: Sequence[RecipeConfig], seeds: Sequence[int]) -> None:

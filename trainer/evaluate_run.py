@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 from streams.cli import data_options
 from streams.command import Result, say
 from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
-from streams.datasets.registry import dataset_schema, open_dataset
+from streams.datasets.registry import SIMULATOR, dataset_schema, open_dataset, split_spec
+from streams.simulator.presets import CRITEO_PRESET, market_preset
+from trainer.delayed.simulation import DelayedLabels
 from trainer.evaluate import Evaluation, evaluate
 from trainer.evaluate_report import table, write_report
-from trainer.recipes import recipe
+from trainer.recipes import RecipeConfig, recipe, recipe_to_state, with_round_seconds
 from trainer.tally import Scores
 
 
@@ -21,16 +24,27 @@ def run_evaluation(args: Namespace) -> Result:
     evaluation = evaluate(
         lambda: open_dataset(args.data, options),
         _schema(args),
-        [recipe(name) for name in args.recipe or ["default"]],
+        _recipes(args),
         seeds=args.seeds,
         device=args.device,
         threads=args.threads,
+        labels=labels_asked_for(args),
         on_progress=_show,
     )
     result = {**evaluation.as_dict(), "table": table(evaluation)}
     if args.out:
         result["report"] = _report(evaluation, args)
     return result
+
+
+def _recipes(args: Namespace) -> list[RecipeConfig]:
+    recipes = [recipe(name) for name in args.recipe or ["default"]]
+    if args.round_seconds is None:
+        return recipes
+    if all(config.update is None for config in recipes):
+        raise InputError("no recipe has rounds", field="round-seconds", value=args.round_seconds,
+                         remedy="leave it out, or evaluate one like fgd-3, too")  # fmt: skip
+    return [with_round_seconds(config, args.round_seconds) for config in recipes]
 
 
 def _schema(args: Namespace) -> Schema:
@@ -40,9 +54,38 @@ def _schema(args: Namespace) -> Schema:
     return schema
 
 
+def labels_asked_for(args: Namespace) -> DelayedLabels | None:
+    """What --labels and --window-seconds say; None: labels are known at once. Raises InputError."""
+    if args.labels == "delayed":
+        return DelayedLabels() if args.window_seconds is None else DelayedLabels(window_seconds=args.window_seconds)
+    if args.window_seconds is not None:
+        raise InputError("says how long delayed labels are waited for", field="window-seconds",
+                         value=args.window_seconds, remedy="give --labels delayed, too")  # fmt: skip
+    return None
+
+
 def _show(name: str, seed: int, examples: int, scores: Scores) -> None:
     say(f"{name}, seed {seed}: {examples} examples, NE {scores.normalized_entropy:.4f}, AUC {scores.auc:.4f}")
 
 
 def _report(evaluation: Evaluation, args: Namespace) -> str:
-    return str(write_report(evaluation, args.out, title=f"Progressive validation on {args.data}"))
+    report = write_report(
+        evaluation, args.out, title=f"Progressive validation on {args.data}",
+        settings=_settings(args), marks_ms=_marks(args.data),
+    )  # fmt: skip
+    return str(report)
+
+
+def _settings(args: Namespace) -> dict[str, Any]:
+    """All that the figures follow from: the command's arguments, and every recipe whole."""
+    given = {name: value for name, value in vars(args).items() if isinstance(value, str | int | float | tuple | list)}
+    recipes = {config.name: recipe_to_state(config) for config in _recipes(args)}
+    return {"arguments": given, "recipes": recipes}
+
+
+def _marks(data: str) -> dict[int, str]:
+    """What is known to have happened, and when: a simulated market's jumps."""
+    name, preset = split_spec(data)
+    if name != SIMULATOR or preset == CRITEO_PRESET:
+        return {}
+    return dict.fromkeys(market_preset(preset).jump_times_ms, "weights jump")

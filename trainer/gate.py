@@ -8,8 +8,9 @@
     calibration                  mean prediction over mean label is out of bounds
     row_norm, dense_norm         a row, or the dense network, grew out of all proportion
 
-The window's predictions are progressive: each example was predicted before it was learnt. A difference
-counts where it exceeds its tolerance by `num_standard_errors` standard errors, so noise does not block.
+The window's predictions are progressive: each example was predicted before it was learnt, and calibrated
+where the recipe calibrates, as at serving. A difference counts where it exceeds its tolerance by
+`num_standard_errors` standard errors, so noise does not block.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from streams.contract.calibration import PREFIX as CALIBRATION
 from streams.contract.columns import Array
+from streams.contract.counters import TABLE_PREFIX as COUNTERS
 from streams.contract.manifest import Generation
 from trainer.delta import Delta, WindowScores
 
@@ -221,8 +224,10 @@ def _growth(config: GateConfig, norms: Norms, live: LiveView | None) -> Iterator
 def _norms(delta: Delta) -> Norms:
     # In float64: the square of a large float32 overflows.
     largest = [np.einsum("nd,nd->n", v, v).max(initial=0.0)
-               for v in (rows.values.astype(np.float64) for rows in delta.rows.values())]  # fmt: skip
-    dense = [np.square(tensor, dtype=np.float64).sum() for tensor in delta.dense.values()]
+               for v in (rows.values.astype(np.float64) for table, rows in delta.rows.items()
+                         if not table.startswith(COUNTERS))]  # fmt: skip
+    dense = [np.square(tensor, dtype=np.float64).sum() for name, tensor in delta.dense.items()
+             if not name.startswith(CALIBRATION)]  # fmt: skip
     return Norms(float(np.sqrt(max(largest, default=0.0))), float(np.sqrt(sum(dense))))
 
 

@@ -38,7 +38,7 @@ def emission(observed: Observed, kind: str) -> Emission:
             given.setdefault(impression.ad_ids.index(feedback.ad_id), Given(feedback.value, delay_ms))
     return Emission(
         kind=kind, impression=impression, num_bytes=0, rows=range(len(impression.ad_ids)),
-        decided_ingest_ms=impression.ingest_ms, given=given,
+        decided_ingest_ms=impression.ingest_ms, decided_time_ms=impression.event_time_ms, given=given,
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,8 +15,13 @@ from streams.contract.examples import ExampleBatch
 from streams.contract.features import FeatureBatch
 from streams.contract.schema import Schema
 from trainer.batch import RowBatch, RowLookup, ad_columns, ad_ids, labels_of
+from trainer.calibration import OnlineCalibration
 from trainer.changes import Changes
+from trainer.counting import counting_of
+from trainer.delayed.click_delays import ClickDelays
+from trainer.delayed.learning import delayed_learning
 from trainer.dense_optimizer import build_optimizer
+from trainer.downsampling import DownsamplingConfig, kept, part_of
 from trainer.model.network import build_network
 from trainer.model.tables import LocalTables
 from trainer.prepare import Learnable
@@ -41,6 +47,8 @@ class Scored:
 
     logit: Array
     loss: Floats
+    uncalibrated: Array | None = None
+    """The logits (E,) before calibration, where there is one."""
 
 
 class Learner:
@@ -56,7 +64,11 @@ class Learner:
         self.optimizer = build_optimizer(self.network, recipe.optimizer)
         self.vocabulary = Vocabulary({n: self.tables.capacity(n) for n in self.tables.names}, recipe.vocabulary)
         self.progressive = Progressive(recipe.progressive)
+        self.calibration = None if recipe.calibration is None else OnlineCalibration(recipe.calibration, schema)
         self.counters = Counters()
+        self.online = counting_of(schema, recipe)
+        self.click_delays = ClickDelays()
+        self.delayed = delayed_learning(schema, recipe.delayed, seed=recipe.tables.seed, device=self._device)
         self._ad_columns = ad_columns(schema)
         self.changes = Changes(self.vocabulary.num_slots, len(self._ad_columns))
         self._rows = RowLookup(self.vocabulary, self._device)
@@ -70,16 +82,63 @@ class Learner:
         newest_ms = int(examples.event_time_ms.max())
         batch = self._rows(features, learnable.seen, newest_ms)
         self._begin_rows(batch)
-        logits = self._forward(batch)
+        # Where most examples are dropped, gradients are worth their price for the others alone.
+        with torch.set_grad_enabled(self.recipe.downsampling is None):
+            logits = self._forward(batch)
         predicted = logits.detach().float().cpu().numpy()
+        self._check_finite(predicted)
+        served = self._calibrated(features, predicted)
+        losses = self.progressive.add(examples, served)
+        if self.calibration is not None:
+            self.calibration.learn(examples, features, predicted, served)
+        self.click_delays.add(examples)
+        if self.recipe.downsampling is None:
+            self._update(logits, examples)
+        else:
+            self._update_on_part(logits, batch, examples, self.recipe.downsampling)
+        self._account(examples, features, batch, newest_ms)
+        return Scored(served, losses, None if self.calibration is None else predicted)
+
+    def predict(self, learnable: Learnable) -> Array:
+        """Logits (E,) of examples; nothing is scored, learnt or admitted. FreshetError where one is not finite."""
+        with torch.no_grad():
+            logits: Array = self._forward(self.find(learnable)).float().cpu().numpy()
+        self._check_finite(logits)
+        return self._calibrated(learnable.features, logits)
+
+    def find(self, learnable: Learnable) -> RowBatch:
+        """The rows that the examples have now, a default row for an id without one; nothing is admitted."""
+        return self._rows.find(learnable.features, learnable.seen)
+
+    def learn_shares(self, learnable: Learnable, share: Array) -> None:
+        """One step along the sum of the losses of E examples times their `share` (E,); they are not scored.
+
+        Raises FreshetError where the model has diverged.
+        """
+        examples, features = learnable.examples, learnable.features
+        newest_ms = int(examples.event_time_ms.max())
+        batch = self._rows(features, learnable.seen, newest_ms)
+        self._begin_rows(batch)
+        logits = self._forward(batch)
+        self._check_finite(logits.detach().float().cpu().numpy())
+        self._update_by_shares(logits, examples, share)
+        self._account(examples, features, batch, newest_ms)
+
+    def window_state(self) -> dict[str, Array]:
+        """What a window of rounds adds to a checkpoint; nothing without one."""
+        return {}
+
+    def load_window_state(self, state: Mapping[str, Array]) -> None:
+        """The inverse of `window_state`."""
+
+    def _calibrated(self, features: FeatureBatch, logits: Array) -> Array:
+        return logits if self.calibration is None else self.calibration(features, logits)
+
+    def _check_finite(self, predicted: Array) -> None:
         if not np.isfinite(predicted).all():
             raise FreshetError("predictions are not finite: the model has diverged", field="recipe",
                                value=self.recipe.name,
                                remedy="lower the learning rates and resume from an earlier checkpoint")  # fmt: skip
-        losses = self.progressive.add(examples, predicted)
-        self._update(logits, examples)
-        self._account(examples, features, batch, newest_ms)
-        return Scored(predicted, losses)
 
     def _begin_rows(self, batch: RowBatch) -> None:
         """Gives admitted ids their first values."""
@@ -90,20 +149,47 @@ class Learner:
 
     def _forward(self, batch: RowBatch) -> torch.Tensor:
         of_request, of_candidate = self.tables.forward(batch.request, batch.candidate)
+        if self.delayed is not None:
+            self.delayed.see(batch, of_request, of_candidate)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             logits: torch.Tensor = self.network(
                 batch.request_dense, of_request, batch.candidate_dense, of_candidate, batch.request_index
             )
         return logits
 
+    def _update_on_part(
+        self, logits: torch.Tensor, batch: RowBatch, examples: ExampleBatch, config: DownsamplingConfig
+    ) -> None:
+        """One step on the examples that downsampling keeps, at the log odds among these; the others weigh nothing."""
+        chosen = kept(examples, config)
+        if not len(chosen):
+            return
+        places = torch.from_numpy(chosen).to(self._device)
+        shifted = logits.index_put((places,), self._forward(part_of(batch, chosen)) + config.logit_shift)
+        weight = np.zeros_like(examples.weight)
+        weight[chosen] = examples.weight[chosen]
+        self._update(shifted, replace(examples, weight=weight))
+
     def _update(self, logits: torch.Tensor, examples: ExampleBatch) -> None:
         """One step. The sum of losses is divided by the full batch, so a short batch weighs as much an example."""
         label, weight = labels_of(examples, self._device)
         if not self.recipe.learn_corrections:
             weight = weight * torch.from_numpy(~examples.correction).to(self._device)
-        loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
+        if self.delayed is None:
+            loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
+        else:
+            loss = self.delayed.loss(logits.float(), label, weight, torch.tensor(examples.correction).to(self._device))
         self.optimizer.zero_grad()
         (loss / self.recipe.batch_size).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def _update_by_shares(self, logits: torch.Tensor, examples: ExampleBatch, share: Array) -> None:
+        """One step along the sum of the losses, each times its weight and its `share` (E,)."""
+        label, weight = labels_of(examples, self._device)
+        weight = weight * torch.from_numpy(share).to(self._device)
+        loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
     def _account(self, examples: ExampleBatch, features: FeatureBatch, batch: RowBatch, newest_ms: int) -> None:
@@ -114,6 +200,11 @@ class Learner:
         counters.newest_ingest_ms = max(counters.newest_ingest_ms, int(settled_ms.max()))
         ads = ad_ids(features.candidate, self._ad_columns)
         self.changes.record(batch.assignment.slots, batch.assignment.evicted, ads, settled_ms)
+
+    @property
+    def accounts_of_changes(self) -> list[Changes]:
+        """What the next version must bring, of rows and of counters."""
+        return [self.changes, *([self.online.changes] if self.online is not None else [])]
 
     @property
     def ad_keys(self) -> tuple[str, ...]:

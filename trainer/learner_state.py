@@ -39,6 +39,11 @@ def learner_tensors(learner: Learner) -> Tensors:
         "vocabulary": learner.vocabulary.state(),
         "progressive": window,
         "changes": learner.changes.state(),
+        **({"calibration": learner.calibration.state()} if learner.calibration is not None else {}),
+        "click_delays": learner.click_delays.state(),
+        **({"online_counters": learner.online.tensors()} if learner.online is not None else {}),
+        **({"delayed": learner.delayed.state()} if learner.delayed is not None else {}),
+        **({"window": window_of_rounds} if (window_of_rounds := learner.window_state()) else {}),
         "random": {"torch": torch.get_rng_state().numpy()},
     }
 
@@ -69,6 +74,16 @@ def load_learner(learner: Learner, tensors: Tensors, values: Mapping[str, Any]) 
     learner.vocabulary.load_state(tensors["vocabulary"])
     learner.progressive.load_state(tensors["progressive"], values["progressive"])
     learner.changes.load_state(tensors["changes"])
+    if learner.calibration is not None:
+        learner.calibration.load_state(tensors["calibration"])
+    if "click_delays" in tensors:
+        learner.click_delays.load_state(tensors["click_delays"])
+    if learner.online is not None:
+        learner.online.load_tensors(tensors["online_counters"])
+    if learner.delayed is not None:
+        learner.delayed.load_state(tensors["delayed"])
+    if "window" in tensors:
+        learner.load_window_state(tensors["window"])
     learner.counters = Counters(**values["counters"])
     torch.set_rng_state(torch.tensor(tensors["random"]["torch"]))
 

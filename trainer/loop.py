@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ from streams.log.event_log import EventLog
 from trainer.aside import DeadLetterSender
 from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
 from trainer.checkpoint_files import Content
+from trainer.counting import count
 from trainer.cursor import Cursor, cursor_from_state, cursor_to_state
 from trainer.delta import Publisher
 from trainer.distributed import place_from
@@ -67,6 +69,10 @@ class TrainProgress:
     num_rows: int
     num_corrections: int
     num_other_kind: int
+    calibrated: dict[str, float]
+    """How calibrated recent predictions were before and after the map; empty without one."""
+    click_delay: dict[str, Any]
+    """How long clicks take, see trainer/delayed/click_delays.py; empty before there is one."""
     dead_letters: dict[str, int]
     """Reason -> how many records and requests it made unusable, since this process started."""
     versions_taken: int
@@ -179,6 +185,8 @@ class Trainer:
             num_rows=len(learner.vocabulary),
             num_corrections=learner.progressive.num_corrections,
             num_other_kind=self._cursor.num_other_kind,
+            calibrated=learner.calibration.scores() if learner.calibration is not None else {},
+            click_delay=learner.click_delays.as_dict(),
             dead_letters=dict(self._aside.counts),
             versions_taken=self._offering.num_taken if self._offering else 0,
             versions_refused=self._offering.num_refused if self._offering else 0,
@@ -190,7 +198,7 @@ class Trainer:
 
     def _turn(self, prepared: Prepared) -> None:
         if prepared.learnable is not None:
-            self._learner.learn(prepared.learnable)
+            self._learner.learn(count(self._learner.online, prepared.learnable))
         self._cursor = prepared.cursor
 
     def _keep_up(self) -> None:

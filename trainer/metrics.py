@@ -76,6 +76,8 @@ def _training_samples(progress: TrainProgress) -> Iterator[Sample]:
     yield Sample("freshet_checkpoint_seconds", progress.checkpoint_seconds)
     if progress.newest_ingest_ms:
         yield Sample("freshet_learnt_age_seconds", time.time() - progress.newest_ingest_ms / 1000)
+    if progress.click_delay:
+        yield Sample("freshet_suggested_window_seconds", progress.click_delay["suggested_window_seconds"])
     for reason, count in progress.dead_letters.items():
         yield Sample("freshet_dead_letters_total", count, (reason,))
     scores = {
@@ -85,6 +87,9 @@ def _training_samples(progress: TrainProgress) -> Iterator[Sample]:
         "freshet_base_rate_log_loss": window.base_rate_log_loss,
     }
     yield from (Sample(name, score) for name, score in scores.items() if not math.isnan(score))
+    for stage, name in (("before", "calibration_error_before"), ("after", "calibration_error")):
+        if name in progress.calibrated:
+            yield Sample("freshet_calibration_error", progress.calibrated[name], (stage,))
 
 
 def _publish_samples(status: PublishStatus, progress: TrainProgress | None) -> Iterator[Sample]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
+from streams.counters.rows import served_tables
 from trainer.cursor import Cursor
 from trainer.delta import Delta, Progress, Publisher
 from trainer.learner import Learner
@@ -31,13 +32,16 @@ class Offering:
         if not self._publisher.due():
             return False
         newest = self._publisher.last_step()
-        self._learner.changes.settle(newest)
+        accounts = self._learner.accounts_of_changes
+        for changes in accounts:
+            changes.settle(newest)
         if self._learner.counters.step <= newest:
             return False
-        full = self._publisher.wants_full() or self._learner.changes.since.overflowed
+        full = self._publisher.wants_full() or any(changes.since.overflowed for changes in accounts)
         taken = self._publisher.offer(build_delta(self._learner, cursor, self._topic, full))
         if taken:
-            self._learner.changes.taken(self._learner.counters.step)
+            for changes in accounts:
+                changes.taken(self._learner.counters.step)
         self.num_taken += taken
         self.num_refused += not taken
         return taken
@@ -47,13 +51,16 @@ def build_delta(learner: Learner, cursor: Cursor, topic: str, full: bool) -> Del
     """All changes that are not with a publisher yet, in arrays of its own; with `full`, every admitted row."""
     since, names = learner.changes.since, learner.tables.names
     slots = learner.vocabulary.items().slots if full else learner.vocabulary.admitted_slots(since.touched)
+    defaults = [learner.tables.read_rows(name, np.array([DEFAULT_ROW])) for name in names]
+    counting = learner.online
     return Delta(
         dense={
             **{name: np.array(tensor) for name, tensor in network_state(learner.network).items()},
-            "default_rows": np.concatenate([learner.tables.read_rows(name, np.array([DEFAULT_ROW])) for name in names]),
+            "default_rows": np.concatenate([*defaults, *([counting.default_rows()] if counting is not None else [])]),
+            **(learner.calibration.map.tensors() if learner.calibration is not None else {}),
         },
-        rows=_rows(learner, slots),
-        tombstones=_tombstones(learner),
+        rows={**_rows(learner, slots), **(counting.rows(full=full) if counting is not None else {})},
+        tombstones={**_tombstones(learner), **(counting.tombstones() if counting is not None else {})},
         ads=since.ads.rows(),
         ad_keys=learner.ad_keys,
         progress=_progress(learner, cursor, topic),
@@ -61,7 +68,7 @@ def build_delta(learner: Learner, cursor: Cursor, topic: str, full: bool) -> Del
         window=learner.progressive.newest(),
         full=full,
         recipe=learner.recipe.name,
-        tables=dict(learner.schema.tables),
+        tables=served_tables(learner.schema),
     )
 
 
@@ -97,6 +104,8 @@ def _progress(learner: Learner, cursor: Cursor, topic: str) -> Progress:
 
 
 def _metrics(learner: Learner) -> dict[str, float]:
-    """The window's scores by name, and the lifetime's as `lifetime_NAME`."""
+    """The window's scores by name, the lifetime's as `lifetime_NAME`, and what calibration changed lately."""
     lifetime = learner.progressive.lifetime.scores().as_dict()
-    return learner.progressive.window_scores().as_dict() | {f"lifetime_{name}": x for name, x in lifetime.items()}
+    calibrated = learner.calibration.scores() if learner.calibration is not None else {}
+    window = learner.progressive.window_scores().as_dict()
+    return {**window, **{f"lifetime_{name}": score for name, score in lifetime.items()}, **calibrated}

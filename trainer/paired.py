@@ -1,7 +1,8 @@
 """Whether one recipe predicts the same examples better than another: a paired block bootstrap.
 
-Consecutive examples depend on each other (sessions, hours), so whole blocks of them are drawn with
-replacement (Künsch 1989), the same blocks for both recipes.
+Consecutive examples depend on each other (sessions, hours), so whole blocks of consecutive ones, that is
+stretches of time, are drawn with replacement (Künsch 1989), the same blocks for both recipes. Within each
+draw the seeds are drawn, too, the same for both: the interval holds what the data and what the first weights do.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy.typing as npt
 from trainer.tally import Floats
 
 BLOCK_EXAMPLES = 200
-_MOST_BLOCKS = 4000
+_MOST_BLOCKS = 400
 _RESAMPLES = 2000
 
 
 class BlockSums:
-    """Loss, label and weight summed over blocks of consecutive examples; blocks double beyond 4,000 of them."""
+    """Loss, label and weight summed over blocks of consecutive examples; blocks double beyond 400 of them."""
 
     def __init__(self, block: int = BLOCK_EXAMPLES) -> None:
         self._block = block
@@ -58,22 +59,30 @@ class Paired:
     b: str
     delta_ne: float
     ci95: tuple[float, float]
+    num_blocks: int = 0
+    """Stretches of time that were drawn from."""
 
 
 def compare(a: str, b: str, sums_a: list[BlockSums], sums_b: list[BlockSums], *, seed: int = 0) -> Paired:
-    """Compares recipes by the mean of each one's seeds; all must have seen the same examples."""
-    of_a, of_b = (np.mean([each.sums() for each in sums], axis=0) for sums in (sums_a, sums_b))
-    blocks = of_a.shape[1]
-    assert of_a.shape == of_b.shape, "the same examples in the same order"
-    draws = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=_RESAMPLES)
-    low, high = np.nanpercentile(_delta(draws.astype(np.float64), of_a, of_b), [2.5, 97.5])
-    return Paired(a=a, b=b, delta_ne=float(_delta(np.ones((1, blocks)), of_a, of_b)[0]), ci95=(float(low), float(high)))
+    """Compares recipes by the mean of each one's seeds, in the same order; all must have seen the same examples."""
+    of_a, of_b = (np.stack([each.sums() for each in sums]) for sums in (sums_a, sums_b))
+    assert of_a.shape == of_b.shape, "the same seeds, and the same examples in the same order"
+    num_seeds, _, blocks = of_a.shape
+    rng, losses = np.random.default_rng(seed), of_a[:, 0] - of_b[:, 0]
+    times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=_RESAMPLES).astype(np.float64)
+    seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=_RESAMPLES) / num_seeds
+    low, high = np.nanpercentile(_delta(times, seeds, losses, of_a[0]), [2.5, 97.5])
+    all_of_it = _delta(np.ones((1, blocks)), np.full((1, num_seeds), 1 / num_seeds), losses, of_a[0])
+    return Paired(a=a, b=b, delta_ne=float(all_of_it[0]), ci95=(float(low), float(high)), num_blocks=blocks)
 
 
-def _delta(times: Floats, of_a: Floats, of_b: Floats) -> Floats:
-    """NE(a) - NE(b) where block i is taken times[:, i] times; nan where only one label was drawn."""
-    mean = (times @ of_a[1]) / (times @ of_a[2])
+def _delta(times: Floats, seeds: Floats, losses: Floats, sums: Floats) -> Floats:
+    """NE(a) - NE(b) (R,) where block i is taken times[:, i] times and seed s weighs seeds[:, s].
+
+    losses (S, blocks): of a less of b; sums (3, blocks). nan where only one label was drawn.
+    """
+    mean = (times @ sums[1]) / (times @ sums[2])
     with np.errstate(divide="ignore", invalid="ignore"):
         base = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
-        deltas: Floats = (times @ (of_a[0] - of_b[0])) / (times @ of_a[2]) / base
+        deltas: Floats = ((times @ losses.T) * seeds).sum(axis=1) / (times @ sums[2]) / base
     return deltas

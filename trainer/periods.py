@@ -1,4 +1,4 @@
-"""Scores by period of the data's clock, in bounded memory: hours that widen as the log goes on."""
+"""Scores by period of the data's clock, in bounded memory: five minutes that widen as the log goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from streams.contract.columns import Array
 from trainer.tally import Floats, Scores, Tally
 
-HOUR_MS = 3_600_000
+FIVE_MINUTES_MS = 300_000
 _MOST_PERIODS = 64
 
 
@@ -30,7 +30,7 @@ class Period:
 class Periods:
     """Tallies by period; beyond 64 of them, periods of twice the width are begun."""
 
-    def __init__(self, width_ms: int = HOUR_MS) -> None:
+    def __init__(self, width_ms: int = FIVE_MINUTES_MS) -> None:
         self._width_ms = width_ms
         self._tallies: dict[int, Tally] = {}
 

@@ -10,7 +10,12 @@ import msgspec
 
 from streams.contract.errors import InputError
 from trainer.admission import AdmissionConfig
+from trainer.calibration import CalibrationConfig
+from trainer.delayed.config import DelayedConfig
 from trainer.dense_optimizer import DenseOptimizerConfig
+from trainer.downsampling import DownsamplingConfig
+from trainer.future.config import UpdateConfig
+from trainer.future.names import COMMON, update_named
 from trainer.model.dcn import DcnConfig
 from trainer.model.dlrm import DlrmConfig
 from trainer.model.network import NetworkConfig
@@ -34,8 +39,25 @@ class RecipeConfig:
     batch_size: int = 256
     learn_corrections: bool = True
     """Whether a label that changed after its window is learnt, as one more example with its new label."""
+    delayed: DelayedConfig | None = None
+    """How labels that may still change are learnt; None: as they come, each correction as one more example."""
     bfloat16: bool = False
     """Whether the dense network's products are computed in bfloat16."""
+    update: UpdateConfig | None = None
+    """How the newest rounds are mixed; None: every example is learnt once, when it comes."""
+    use_counters: bool = True
+    """Whether the schema's online counters are learnt from, where it has some."""
+    downsampling: DownsamplingConfig | None = None
+    """Learns a part of the negatives; predicts and scores all examples."""
+    calibration: CalibrationConfig | None = None
+    """Maps logits by what the newest predictions got wrong, in scores and at serving; None: not at all."""
+
+    def __post_init__(self) -> None:
+        for name in ("downsampling", "calibration"):
+            if getattr(self, name) is not None and (self.delayed is not None or self.update is not None):
+                raise InputError("cannot go with delayed labels or a window of rounds, which weigh all examples",
+                                 field=name, value=self.name,
+                                 remedy=f"set {name}, or `delayed` and `update`, to None")  # fmt: skip
 
 
 def default() -> RecipeConfig:
@@ -78,10 +100,87 @@ def rowwise() -> RecipeConfig:
     return replace(base, name="rowwise", tables=replace(base.tables, optimizer="rowwise_adagrad"))
 
 
+def without_counters() -> RecipeConfig:
+    """The default that leaves the schema's online counters out: what they are worth is the difference."""
+    return replace(default(), name="without-counters", use_counters=False)
+
+
 def every_id() -> RecipeConfig:
     """The default with a row from the first sighting on."""
     admission = AdmissionConfig(admit_after=1)
     return replace(default(), name="every-id", vocabulary=VocabularyConfig(admission=admission))
+
+
+def windowed(name: str) -> RecipeConfig | None:
+    """The default learning from a window of rounds, as the name says (`fgd-3`, `batch-window-5`, ...); else None."""
+    update = update_named(name)
+    return None if update is None else replace(default(), name=name, update=update)
+
+
+def at_once() -> RecipeConfig:
+    """The default; an evaluation with delays gives it a negative at the impression and a positive with the click."""
+    return _delayed("at-once", DelayedConfig(labels="at-once"))
+
+
+def oracle() -> RecipeConfig:
+    """The default; an evaluation with delays gives it the final label at the impression. It cannot train."""
+    return _delayed("oracle", DelayedConfig(labels="final"))
+
+
+def fnw() -> RecipeConfig:
+    """Fake negatives weighted: negatives at once, corrected by importance weights of the model itself."""
+    return _delayed("fnw", DelayedConfig(method="fnw", labels="at-once"))
+
+
+def fnc() -> RecipeConfig:
+    """Fake negatives calibrated: negatives at once, the bias inverted in the probability."""
+    return _delayed("fnc", DelayedConfig(method="fnc", labels="at-once"))
+
+
+def es_dfm() -> RecipeConfig:
+    """A window, then importance weights from two heads (ES-DFM)."""
+    return _delayed("es-dfm", DelayedConfig(method="es-dfm"))
+
+
+def defer() -> RecipeConfig:
+    """A window, then every example counted twice, as it was and as it ends (DEFER)."""
+    return _delayed("defer", DelayedConfig(method="defer"))
+
+
+def defuse() -> RecipeConfig:
+    """A window, then unbiased weights of immediate and delayed clicks, fake and real negatives (DEFUSE)."""
+    return _delayed("defuse", DelayedConfig(method="defuse"))
+
+
+def bi_defuse() -> RecipeConfig:
+    """A window, the model learnt within it, what comes later learnt by a head (Bi-DEFUSE)."""
+    return _delayed("bi-defuse", DelayedConfig(method="bi-defuse"))
+
+
+def _delayed(name: str, config: DelayedConfig) -> RecipeConfig:
+    return replace(default(), name=name, delayed=config)
+
+
+def downsampled() -> RecipeConfig:
+    """The default that learns a tenth of the negatives, with longer steps for rows that are learnt less often."""
+    base = default()
+    tables = replace(base.tables, learning_rate=0.1)
+    return replace(base, name="downsampled", tables=tables, downsampling=DownsamplingConfig(keep_negatives=0.1))
+
+
+def calibrated() -> RecipeConfig:
+    """The default with its logits calibrated online, at serving too."""
+    return replace(default(), name="calibrated", calibration=CalibrationConfig())
+
+
+def cf_sgd() -> RecipeConfig:
+    """The default with rows that step by how often they are seen: counts with a half-life, no sums of squares.
+
+    The rate is of the batch's mean gradient, to which a row's few examples add little: hence its size.
+    """
+    base = default()
+    tables = replace(base.tables, optimizer="cf_sgd", learning_rate=200.0, half_life_steps=2000)
+    return replace(base, name="cf-sgd", tables=tables)
 
 
 _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
@@ -91,20 +190,33 @@ _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
     "plain-dlrm": plain_dlrm,
     "rowwise": rowwise,
     "every-id": every_id,
+    "without-counters": without_counters,
+    "downsampled": downsampled,
+    "calibrated": calibrated,
+    "cf-sgd": cf_sgd,
+    "at-once": at_once,
+    "oracle": oracle,
+    "fnw": fnw,
+    "fnc": fnc,
+    "es-dfm": es_dfm,
+    "defer": defer,
+    "defuse": defuse,
+    "bi-defuse": bi_defuse,
 }
 
 
 def recipe_names() -> list[str]:
-    """The names that `recipe` takes."""
-    return list(_RECIPES)
+    """The names that `recipe` takes, of those that are made of parts the common ones."""
+    return [*_RECIPES, *COMMON]
 
 
 def recipe(name: str, *, seed: int = 0) -> RecipeConfig:
     """The recipe of that name. Raises InputError listing the names where there is none."""
     make = _RECIPES.get(name)
-    if make is None:
-        raise InputError("unknown recipe", field="recipe", value=name, remedy=f"use one of {', '.join(_RECIPES)}")
-    return with_seed(make(), seed)
+    config = make() if make else windowed(name)
+    if config is None:
+        raise InputError("unknown recipe", field="recipe", value=name, remedy=f"use one of {', '.join(recipe_names())}")
+    return with_seed(config, seed)
 
 
 def with_seed(config: RecipeConfig, seed: int) -> RecipeConfig:
@@ -112,9 +224,25 @@ def with_seed(config: RecipeConfig, seed: int) -> RecipeConfig:
     return replace(config, network=replace(config.network, seed=seed), tables=replace(config.tables, seed=seed))
 
 
+def check_trainable(config: RecipeConfig) -> None:
+    """Raises InputError for a recipe that only an evaluation can run: it knows labels before they come, or learns
+    whole rounds."""
+    if config.delayed is not None and config.delayed.labels == "final":
+        raise InputError("knows final labels beforehand, which no live stream has", field="recipe", value=config.name,
+                         remedy="use it with freshet evaluate --labels delayed")  # fmt: skip
+    if config.update is not None and config.update.mode == "paper":
+        raise InputError("learns whole rounds, which only an evaluation runs", field="recipe", value=config.name,
+                         remedy=f"use {config.name}-live")  # fmt: skip
+
+
 def with_table_rows(config: RecipeConfig, rows: int) -> RecipeConfig:
     """The recipe with tables of so many rows each, the default row included."""
     return replace(config, tables=replace(config.tables, capacity=rows, capacity_of=None))
+
+
+def with_round_seconds(config: RecipeConfig, seconds: float) -> RecipeConfig:
+    """The recipe with rounds of so many seconds; without rounds, as it is. Raises InputError below one second."""
+    return config if config.update is None else replace(config, update=replace(config.update, round_seconds=seconds))
 
 
 def recipe_to_state(config: RecipeConfig) -> dict[str, Any]:
@@ -124,7 +252,11 @@ def recipe_to_state(config: RecipeConfig) -> dict[str, Any]:
 
 
 def differences(config: RecipeConfig, state: dict[str, Any]) -> list[str]:
-    """Dotted names of the settings in which a saved recipe differs from this one; its name does not count."""
+    """Dotted names of the settings in which a saved recipe differs from this one; its name does not count.
+
+    A setting that the saved recipe does not have, being of before it, was at its default.
+    """
+    state = {**recipe_to_state(RecipeConfig(name="")), **state}
     own = recipe_to_state(replace(config, name=str(state.get("name", ""))))
     return _differing("", own, state)
 

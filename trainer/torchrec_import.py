@@ -14,6 +14,12 @@ with warnings.catch_warnings():
     _disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
+        from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+            CounterBasedRegularizationDefinition,
+            GradSumDecay,
+            LearningRateMode,
+            WeightDecayMode,
+        )
         from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
         from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
         from torchrec.optim import RowWiseAdagrad
@@ -21,4 +27,14 @@ with warnings.catch_warnings():
     finally:
         logging.disable(_disabled)
 
-__all__ = ["EmbeddingBagConfig", "FusedEmbeddingBagCollection", "KeyedJaggedTensor", "PoolingType", "RowWiseAdagrad"]
+__all__ = [
+    "CounterBasedRegularizationDefinition",
+    "EmbeddingBagConfig",
+    "FusedEmbeddingBagCollection",
+    "GradSumDecay",
+    "KeyedJaggedTensor",
+    "LearningRateMode",
+    "PoolingType",
+    "RowWiseAdagrad",
+    "WeightDecayMode",
+]

@@ -15,6 +15,7 @@ from streams.metrics_page import open_page
 from streams.store.row_store import open_row_store
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.commit import PublishTarget
+from trainer.future.live import continual_learner
 from trainer.last_version import close_publisher, publish_last
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
@@ -22,7 +23,7 @@ from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
 from trainer.publish import PublishConfig, ThreadedPublisher
-from trainer.recipes import RecipeConfig, recipe, with_table_rows
+from trainer.recipes import RecipeConfig, check_trainable, recipe, with_table_rows
 from trainer.retention import RetentionConfig
 from trainer.source import SourceConfig
 
@@ -32,7 +33,7 @@ def train(args: Namespace) -> Result:
     if not args.log:
         raise InputError("no event log was named", field="log", remedy="give --log ADDRESS or set FRESHET_LOG")
     schema = load_schema(args.schema)
-    learner = Learner(schema, _recipe(args), device=args.device)
+    learner = continual_learner(schema, _recipe(args), args.checkpoints / "rounds", device=args.device)
     stop = threading.Event()
     with ExitStack() as open_things:
         signalled = open_things.enter_context(stopped_by_signals(stop))
@@ -75,6 +76,7 @@ def train(args: Namespace) -> Result:
 
 def _recipe(args: Namespace) -> RecipeConfig:
     named = recipe(args.recipe, seed=args.seed)
+    check_trainable(named)
     return named if args.table_rows is None else with_table_rows(named, args.table_rows)
 
 
@@ -104,8 +106,16 @@ def _show(progress: TrainProgress) -> None:
     say(
         f"step {progress.step}, {progress.examples} examples, {progress.examples_per_second:.0f}/s, "
         f"NE {window.normalized_entropy:.4f}, AUC {window.auc:.4f}, calibration {window.calibration:.3f}, "
-        f"{progress.num_rows} rows, {progress.versions_taken} versions"
+        f"{_calibrated(progress)}{progress.num_rows} rows, {progress.versions_taken} versions"
     )
+
+
+def _calibrated(progress: TrainProgress) -> str:
+    """What the calibration does, where there is one that has seen something."""
+    if "calibration_error" not in progress.calibrated:
+        return ""
+    scores = progress.calibrated
+    return f"calibration error {scores['calibration_error_before']:.5f} to {scores['calibration_error']:.5f}, "
 
 
 def _result(progress: TrainProgress, publisher: ThreadedPublisher | None) -> Result:
@@ -122,6 +132,8 @@ def _result(progress: TrainProgress, publisher: ThreadedPublisher | None) -> Res
         "base_rate_log_loss": lifetime.base_rate_log_loss,
         "bayes_log_loss": lifetime.bayes_log_loss,
         "window": progress.window.as_dict(),
+        "calibrated": progress.calibrated,
+        "click_delay": progress.click_delay,
         "dead_letters": progress.num_dead_letters,
         "versions_published": status.num_published if status else 0,
         "versions_refused": progress.versions_refused,

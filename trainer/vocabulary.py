@@ -116,6 +116,12 @@ class Vocabulary:
         rows = slots - self.offsets[seen.tables]
         return Assignment(rows[seen.places], slots, admitted, _join(evicted))
 
+    def find(self, seen: Sightings) -> Assignment:
+        """The rows of ids (N,) as they are: nothing is counted, admitted or evicted."""
+        slots = self._map.lookup(seen.tables, seen.ids).astype(np.int64)
+        slots = np.where(slots < 0, self.offsets[seen.tables], slots)
+        return Assignment((slots - self.offsets[seen.tables])[seen.places], slots, _NONE, _NONE)
+
     def items(self) -> Keys:
         """All admitted ids by table, then by slot."""
         tables, ids, slots = self._map.items()

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from serving.gateway.live_model import LiveModels, ServedModel
 from serving.gateway.triton_client import RefusalError
 from streams.contract.columns import Array
@@ -34,6 +36,8 @@ class RankRequest:
     context: Mapping[str, Value] = field(default_factory=dict)
     candidates: Mapping[str, list[Any]] = field(default_factory=dict)
     arm: str = "default"
+    event_time_ms: int = 0
+    """On the data's clock; 0: now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +115,8 @@ class CtrRanker:
 
     async def _infer(self, model: ServedModel, request: RankRequest, deadline: float) -> Ranked:
         batch = model.transform(request.user, request.context, request.candidates, len(request.ad_ids))
+        if request.event_time_ms:
+            batch = replace(batch, event_time_ms=np.array([request.event_time_ms], dtype=np.int64))
         try:
             outputs = await self._scorer.infer(pack_request(batch, model.feature_hash), deadline)
         except RefusalError as refusal:

@@ -86,7 +86,7 @@ class ScoreEndpoint:
             request = decode_score(body, content_type)
             ingest_ms = time.time_ns() // 1_000_000
             ad_ids = ad_ids_of(request)
-            ranked = await parts.ranker.rank(_rank_request(request, ad_ids), deadline)
+            ranked = await parts.ranker.rank(_rank_request(request, ad_ids, ingest_ms), deadline)
         shown = self._shown(request, ad_ids, ranked, ingest_ms)
         media = _answer_media(headers, content_type)
         freshness = _freshness_seconds(ranked)
@@ -121,7 +121,7 @@ class ScoreEndpoint:
         self._parts.metrics.outcomes["refused" if refused else "failed"].inc()
 
 
-def _rank_request(request: ScoreRequest, ad_ids: list[str]) -> RankRequest:
+def _rank_request(request: ScoreRequest, ad_ids: list[str], ingest_ms: int) -> RankRequest:
     return RankRequest(
         unit_id=request.unit_id,
         ad_ids=ad_ids,
@@ -129,6 +129,7 @@ def _rank_request(request: ScoreRequest, ad_ids: list[str]) -> RankRequest:
         context=request.context,
         candidates=request.candidates,
         arm=request.arm or "default",
+        event_time_ms=ingest_ms if request.event_time_ms is None else request.event_time_ms,
     )
 
 

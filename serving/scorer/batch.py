@@ -41,7 +41,15 @@ def combine(batches: Sequence[FeatureBatch]) -> FeatureBatch:
         _combine_sides([batch.request for batch in batches]),
         _combine_sides([batch.candidate for batch in batches]),
         np.repeat(np.arange(len(batches), dtype=np.int32), sizes),
+        _times([batch.event_time_ms for batch in batches]),
     )
+
+
+def _times(times_ms: Sequence[Array | None]) -> Array | None:
+    """(R,), 0 for a request that names none; None where none does."""
+    if all(each is None for each in times_ms):
+        return None
+    return np.concatenate([np.zeros(1, dtype=np.int64) if each is None else each for each in times_ms])
 
 
 def _combine_sides(sides: Sequence[Side]) -> Side:

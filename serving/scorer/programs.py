@@ -63,15 +63,15 @@ class Programs:
         candidate: tuple[Tensor, Tensor],
         request_index: Tensor,
     ) -> Tensor:
-        """Probabilities (E,) float32; each side is (dense, embeddings)."""
+        """Logits (E,) float32; each side is (dense, embeddings)."""
         with torch.inference_mode():
             state = self._request(*request)
             if len(request[0]) == 1:
                 (logits,) = self._candidate_single(*candidate, *state)
             else:
                 (logits,) = self._candidate(*candidate, request_index, *state)
-            probabilities: Tensor = torch.sigmoid(logits.float())
-            return probabilities
+            wide: Tensor = logits.float()
+            return wide
 
     def _refresh(self) -> None:
         for program in self._programs:

@@ -25,6 +25,8 @@ from streams.contract.manifest import Generation
 from streams.contract.wire import DEFAULTS_USED_FOR_MISSES, STALE_UPDATES, STORE_UNAVAILABLE
 from streams.store.generation_rows import FetchedRows
 
+_NONE: Array = np.zeros(0, dtype=np.int64)
+
 
 class Fetcher(Protocol):
     """The part of the store that a batch may wait for."""
@@ -35,13 +37,14 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Slots (n,) and (m,) int32 of the two sides' ids, all valid; flags of the wire.
+    """Slots (n,) and (m,) int32 of the two sides' ids, and (K,) of their counters' keys, all valid; flags of the wire.
 
     num_misses: keys that were asked for; num_defaults: values that a default row stands for.
     """
 
     request_slots: Array
     candidate_slots: Array
+    counter_slots: Array
     flags: int
     num_misses: int
     num_defaults: int
@@ -50,12 +53,14 @@ class Resolved:
 def resolve(served: ServedGeneration, batch: FeatureBatch, fetcher: Fetcher, timeout_seconds: float) -> Resolved:
     """The slot of every id. The caller holds the scorer's lock; versions may be applied within."""
     rows = served.rows
-    ids = np.concatenate([batch.request.ids, batch.candidate.ids])
+    counted_tables, counted_ids = (_NONE, _NONE) if served.counters is None else served.counters.keys_of(batch)
+    ids = np.concatenate([batch.request.ids, batch.candidate.ids, counted_ids])
     tables = np.concatenate([
         tables_of_values(served.request_tables, batch.request.lengths),
         tables_of_values(served.candidate_tables, batch.candidate.lengths),
+        counted_tables.astype(np.int16),
     ])  # fmt: skip
-    num_request = len(batch.request.ids)
+    num_request, num_both = len(batch.request.ids), len(batch.request.ids) + len(batch.candidate.ids)
     rows.begin_batch()
     slots = rows.lookup(tables, ids)
     missing = np.flatnonzero(slots < 0)
@@ -64,13 +69,14 @@ def resolve(served: ServedGeneration, batch: FeatureBatch, fetcher: Fetcher, tim
     if len(missing):
         wanted = missing[distinct(tables[missing], ids[missing])]
         num_misses = len(wanted)
-        ads = _ads_to_ask_for(batch, served.bundled_columns, slots[num_request:])
+        ads = _ads_to_ask_for(batch, served.bundled_columns, slots[num_request:num_both])
         flags = _bring(served, tables[wanted], ids[wanted], ads, fetcher, timeout_seconds)
         slots = rows.lookup(tables, ids)
         missing = np.flatnonzero(slots < 0)
         slots[missing] = tables[missing]
-    num_defaults = int((slots < len(served.generation.tables)).sum())
-    return Resolved(slots[:num_request], slots[num_request:], flags, num_misses, num_defaults)
+    num_defaults = int((slots[:num_both] < len(served.generation.tables)).sum())
+    of_request, of_candidate, of_counters = np.split(slots, [num_request, num_both])
+    return Resolved(of_request, of_candidate, of_counters, flags, num_misses, num_defaults)
 
 
 def _bring(

@@ -127,6 +127,8 @@ class Scorer:
         """Each request's probabilities, all made by one version."""
         batch = combine(batches)
         resolved = resolve(served, batch, self._fetcher, self._config.catch_up_timeout_seconds)
+        if served.counters is not None:
+            batch = served.counters.fill(batch, served.rows.values, resolved.counter_slots)
         probabilities = served.forward(batch, resolved.request_slots, resolved.candidate_slots)
         self._count(len(batches), len(probabilities), resolved)
         ends = np.cumsum([len(each.request_index) for each in batches])

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from serving.scorer.config import ScorerConfig
+from serving.scorer.counting import ServedCounters
 from serving.scorer.hot_rows import HotRows
 from serving.scorer.pooling import pool
 from serving.scorer.programs import DEFAULT_ROWS, Programs
 from serving.scorer.version import PreparedVersion, prepare
 from streams.contract.bundles import bundle_layout
+from streams.contract.calibration import CalibrationMap, calibration_from
 from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, FormatError
 from streams.contract.features import FeatureBatch
@@ -46,6 +48,7 @@ class ServedGeneration:
         self.request_tables = _numbers(numbers, [key.table for key in schema.sparse(of_request=True)])
         self.candidate_tables = _numbers(numbers, [key.table for key in schema.sparse(of_request=False)])
         names = [key.name for key in schema.sparse(of_request=False)]
+        self.counters = ServedCounters(schema, numbers) if schema.counters else None
         self.bundled_columns = np.array([names.index(name) for name in bundle_layout(generation).names], dtype=np.int64)
         self.rows = HotRows(
             len(generation.tables), next(iter(generation.tables.values())),
@@ -57,6 +60,8 @@ class ServedGeneration:
         self.applied_ms: dict[int, int] = {}
         self.broken = False
         self._programs = programs
+        self._schema = schema
+        self._calibration: CalibrationMap | None = None
         self._waiting: deque[PreparedVersion] = deque()
         self._arrived = threading.Condition()
 
@@ -115,19 +120,22 @@ class ServedGeneration:
                     return False
 
     def set_dense(self, dense: dict[str, Array]) -> None:
-        """Sets parameters and default rows, checked before."""
+        """Sets parameters, default rows and the calibration, checked before."""
         self._programs.set_parameters(dense)
         self.rows.set_defaults(dense[DEFAULT_ROWS])
+        self._calibration = calibration_from(dense, self._schema)
 
     def forward(self, batch: FeatureBatch, request_slots: Array, candidate_slots: Array) -> Array:
         """Probabilities (E,) float32 from the slots of the batch's ids. E is 1 or more."""
         values = self.rows.values
-        probabilities = self._programs(
+        logits = self._programs(
             (_tensor(batch.request.dense), pool(values, request_slots, batch.request.lengths)),
             (_tensor(batch.candidate.dense), pool(values, candidate_slots, batch.candidate.lengths)),
             torch.from_numpy(batch.request_index.astype(np.int64)),
         )
-        scores: Array = probabilities.numpy()
+        if self._calibration is not None:
+            logits = torch.from_numpy(self._calibration.of_batch(batch, logits.numpy()))
+        scores: Array = torch.sigmoid(logits).numpy()
         return scores
 
     def _assemble(self, record: bytes) -> ModelUpdate | None:

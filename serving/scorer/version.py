@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.scorer.programs import DEFAULT_ROWS, Programs
+from streams.contract.calibration import calibration_from
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.contract.rows import decode_rows, encode_rows
+from streams.contract.schema import schema_from_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def check_dense(dense: dict[str, Array], generation: Generation, programs: Progr
     if defaults is None or defaults.shape != expected:
         raise FormatError("is not one row a table", field=f"dense.{DEFAULT_ROWS}",
                           value=None if defaults is None else defaults.shape, remedy=f"ship {expected}")  # fmt: skip
+    calibration_from(dense, schema_from_json(generation.schema))
 
 
 def as_stored(rows: Array, generation: Generation) -> Array:

@@ -46,7 +46,11 @@ class RankerModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Scores the requests that Triton put together, as one batch."""
         tensors = [
-            {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in INPUTS}
+            {
+                name: tensor.as_numpy()
+                for name in INPUTS
+                if (tensor := pb_utils.get_input_tensor_by_name(request, name)) is not None
+            }
             for request in requests
         ]
         return [_response(result) for result in self._service.score(tensors)]

@@ -50,8 +50,13 @@ def dense_values(groups: Sequence[Sequence[Feature]], columns: Mapping[str, Colu
     """One number a row (rows,) float32 for each dense feature; its default where the column is absent."""
     found: dict[str, Array] = {}
     for group in groups:
-        flats = [_flat(f, columns[f.name]) if f.name in columns else [f.default] * rows for f in group]
-        found.update(zip((feature.name for feature in group), _each(dense_of, group, flats, rows), strict=True))
+        present = [feature for feature in group if feature.name in columns]
+        flats = [_flat(feature, columns[feature.name]) for feature in present]
+        values = _each(dense_of, present, flats, rows) if present else []
+        found.update(zip((feature.name for feature in present), values, strict=True))
+        if len(present) < len(group):
+            missing = np.repeat(dense_of(group[0], [group[0].default]), rows)
+            found.update((feature.name, missing) for feature in group if feature.name not in found)
     return found
 
 

@@ -36,8 +36,11 @@ _EXAMPLE_META = {
     "value": "<f4",
     "delay_ms": "<i8",
     "decided_ingest_ms": "<i8",
+    "decided_time_ms": "<i8",
     "correction": "|b1",
 }
+_LATER_META = {"decided_time_ms": -1}
+"""What records of before this field was written lack, and what stands for it."""
 _REMEDY = "it was damaged or written by something else; see what writes to the examples topic"
 _REQUEST_NAMES = ("impression_id", "unit_id", "session_id", "arm")
 
@@ -46,10 +49,11 @@ _REQUEST_NAMES = ("impression_id", "unit_id", "session_id", "arm")
 class ExampleBatch:
     """E labelled examples of R requests, for one kind of feedback.
 
-    Unknown numbers are nan (predicted, propensity, true_probability) or -1 (position, delay_ms).
+    Unknown numbers are nan (predicted, propensity, true_probability) or -1 (position, delay_ms, decided_time_ms).
     `decided_ingest_ms` is the wall clock of the event that settled the label: the click itself,
-    or the event that closed the window. A `correction` changes the label of an example that was
-    emitted before, under the same (impression_id, ad_id, kind).
+    or the event that closed the window. `decided_time_ms` is the same on the data's clock: the newest event
+    time that the join had seen by then, so never before the impression's. A `correction` changes the label
+    of an example that was emitted before, under the same (impression_id, ad_id, kind).
     """
 
     kind: str
@@ -74,6 +78,7 @@ class ExampleBatch:
     value: Array
     delay_ms: Array
     decided_ingest_ms: Array
+    decided_time_ms: Array
     correction: Array
     candidate: dict[str, Column]
     extra: dict[str, Any] = field(default_factory=dict)
@@ -162,6 +167,9 @@ def decode_examples(data: bytes) -> ExampleBatch | Mark:
         raise FormatError("is not a record of the examples topic", field="header.kind", value=kind, remedy=_REMEDY)
     try:
         known: dict[str, Any] = {name: fields.pop(name) for name in (*_REQUEST_NAMES, "ad_id", "kind")}
+        for name, unknown in _LATER_META.items():
+            if name not in fields:
+                fields[name] = np.full(len(known["ad_id"]), unknown, dtype=_EXAMPLE_META[name]).tobytes()
         for name, dtype in {**_REQUEST_META, **_EXAMPLE_META}.items():
             known[name] = np.frombuffer(fields.pop(name), dtype=dtype)
         known["request"] = {name: unpack(column) for name, column in fields.pop("request").items()}

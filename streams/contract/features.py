@@ -35,11 +35,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """R requests and E candidates, ready for the tables. request_index (E,) int32."""
+    """R requests and E candidates, ready for the tables. request_index (E,) int32.
+
+    event_time_ms (R,) int64 is for the counters of a request that is served; None where nobody said.
+    """
 
     request: Side
     candidate: Side
     request_index: Array
+    event_time_ms: Array | None = None
 
 
 class FeatureTransform:
@@ -48,8 +52,8 @@ class FeatureTransform:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self._features = {feature.name: feature for feature in schema.features}
-        self._request = _Plan([f for f in schema.features if f.of_request])
-        self._candidate = _Plan([f for f in schema.features if not f.of_request])
+        self._request = _Plan([f for f in schema.features if f.of_request], schema.counted(of_request=True))
+        self._candidate = _Plan([f for f in schema.features if not f.of_request], schema.counted(of_request=False))
         keys_of_request = {key.name for key in schema.sparse(of_request=True)}
         self._request_crosses = [c for c in schema.crosses if c.name in keys_of_request]
         self._candidate_crosses = [c for c in schema.crosses if c.name not in keys_of_request]
@@ -94,9 +98,10 @@ class FeatureTransform:
 class _Plan:
     """The features of one side, and which of them are taken together."""
 
-    def __init__(self, features: list[Feature]) -> None:
+    def __init__(self, features: list[Feature], counted: list[Feature]) -> None:
         self.features = features
-        self.dense = [feature for feature in features if feature.kind == "dense"]
+        self.counted = counted
+        self.dense = [*(feature for feature in features if feature.kind == "dense"), *counted]
         self.sparse = [feature for feature in features if feature.kind != "dense"]
         self.alike_dense = alike(self.dense)
         self.alike_single = alike([feature for feature in features if feature.kind == "categorical"])
@@ -104,7 +109,7 @@ class _Plan:
 
 def _side(plan: _Plan, columns: Mapping[str, Column], rows: int, ids_by_name: dict[str, Ids]) -> Side:
     """Transforms one side; leaves the ids of single-valued features in `ids_by_name` for the crosses."""
-    for feature in plan.features:
+    for feature in [*plan.features, *plan.counted]:
         column = columns.get(feature.name)
         if column is not None and len(column) != rows:
             raise InputError(f"has {len(column)} entries where {rows} are due", field=feature.name,

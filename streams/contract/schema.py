@@ -15,6 +15,10 @@ max_length = 50              # bags: the newest so many values are kept
 [[crosses]]
 name = "user_x_campaign"
 features = ["user_id", "campaign"]
+
+[[counters]]                 # see streams/contract/counters.py
+name = "campaign"
+key = ["campaign"]
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from streams.contract.counters import TABLE_PREFIX, Counter, check_counters, prior_values
 from streams.contract.errors import InputError
 
 Scope = Literal["user", "context", "ad"]
@@ -76,6 +81,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     features: tuple[Feature, ...]
     crosses: tuple[Cross, ...] = ()
+    counters: tuple[Counter, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -83,16 +89,27 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def hash(self) -> str:
         """16 hex digits that change with anything that changes ids or dense values."""
-        canonical = msgspec.json.encode(self, order="deterministic")
-        return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+        return hashlib.blake2b(_canonical(self), digest_size=8).hexdigest()
 
     def feature(self, name: str) -> Feature:
         """The feature of that name (it must exist)."""
         return next(feature for feature in self.features if feature.name == name)
 
     def dense(self, *, of_request: bool) -> list[Feature]:
-        """The dense features of the request or of the ad, in order."""
-        return [f for f in self.features if f.kind == "dense" and f.of_request == of_request]
+        """The dense features of the request or of the ad, in order; what counters fill in is last."""
+        own = [f for f in self.features if f.kind == "dense" and f.of_request == of_request]
+        return own + self.counted(of_request=of_request)
+
+    def counters_of(self, *, of_request: bool) -> list[Counter]:
+        """The counters whose key belongs to the request alone, or those whose key takes an ad's feature, in order."""
+        return [c for c in self.counters if all(self.feature(name).of_request for name in c.key) == of_request]
+
+    def counted(self, *, of_request: bool) -> list[Feature]:
+        """The dense features that counters fill in, in order: the priors first, on the request's side."""
+        names = prior_values(self.counters) if of_request else []
+        names += [value for counter in self.counters_of(of_request=of_request) for value in counter.values]
+        scope: Scope = "context" if of_request else "ad"
+        return [Feature(name=name, scope=scope, kind="dense", dtype="float") for name in names]
 
     def sparse(self, *, of_request: bool) -> list[Sparse]:
         """The sparse keys of the request or of the ad, crosses last, in order."""
@@ -115,16 +132,22 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _check(schema: Schema) -> None:
+    _check_counters(schema)
     names = [f.name for f in schema.features] + [c.name for c in schema.crosses]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError("stands twice in the schema", field="features", value=sorted(twice), remedy="rename one")
+    names += [feature.name for side in (True, False) for feature in schema.counted(of_request=side)]
+    for group, where in ((names, "features"), ([c.name for c in schema.counters], "counters")):
+        twice = {name for name in group if group.count(name) > 1}
+        if twice:
+            raise InputError("stands twice in the schema", field=where, value=sorted(twice), remedy="rename one")
     for feature in schema.features:
         _check_feature(feature)
     for cross in schema.crosses:
         _check_cross(schema, cross)
     dims: dict[str, int] = {}
     for key in schema.sparse(of_request=True) + schema.sparse(of_request=False):
+        if key.table.startswith(TABLE_PREFIX):
+            raise InputError(f"begins with {TABLE_PREFIX}, as tables of counters do", field=f"{key.name}.table",
+                             value=key.table, remedy="give the table another name")  # fmt: skip
         if dims.setdefault(key.table, key.dim) != key.dim:
             raise InputError(
                 f"table {key.table} has dimension {dims[key.table]} elsewhere",
@@ -132,6 +155,15 @@ def _check(schema: Schema) -> None:
                 value=key.dim,
                 remedy="give every feature of a table the same dim",
             )
+
+
+def _check_counters(schema: Schema) -> None:
+    for counter in schema.counters:
+        if not counter.key:
+            raise InputError("a counter needs a key", field=f"{counter.name}.key", value=counter.key,
+                             remedy="name one categorical feature or more")  # fmt: skip
+        _check_single(schema, counter.key, f"{counter.name}.key", "a counter's key is made of")
+    check_counters(schema.counters)
 
 
 def _check_feature(feature: Feature) -> None:
@@ -152,11 +184,14 @@ def _check_feature(feature: Feature) -> None:
 def _check_cross(schema: Schema, cross: Cross) -> None:
     if len(cross.features) < 2:
         raise InputError("a cross needs two features or more", field=f"{cross.name}.features", value=cross.features)
-    for name in cross.features:
+    _check_single(schema, cross.features, f"{cross.name}.features", "a cross combines")
+
+
+def _check_single(schema: Schema, names: tuple[str, ...], field: str, what: str) -> None:
+    for name in names:
         part = next((f for f in schema.features if f.name == name), None)
         if part is None or part.kind != "categorical":
-            raise InputError("a cross combines single-valued categorical features of the schema",
-                             field=f"{cross.name}.features", value=name)  # fmt: skip
+            raise InputError(f"{what} single-valued categorical features of the schema", field=field, value=name)
 
 
 def parse_schema(text: str) -> Schema:
@@ -184,7 +219,15 @@ def load_schema(path: Path) -> Schema:
 
 def schema_to_json(schema: Schema) -> str:
     """The schema as canonical JSON, as it travels in a manifest."""
-    return msgspec.json.encode(schema, order="deterministic").decode()
+    return _canonical(schema).decode()
+
+
+def _canonical(schema: Schema) -> bytes:
+    """JSON in the order of the fields. A schema without counters says nothing of them: its hash is as it ever was."""
+    fields = msgspec.to_builtins(schema)
+    if not schema.counters:
+        del fields["counters"]
+    return msgspec.json.encode(fields)
 
 
 def schema_from_json(text: str) -> Schema:

@@ -59,6 +59,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_normalized_entropy", "gauge", "Progressive normalized entropy of the newest window."),
     Metric("freshet_auc", "gauge", "Progressive AUC of the newest window."),
     Metric("freshet_calibration", "gauge", "Mean prediction over mean label in the newest window."),
+    Metric(
+        "freshet_calibration_error", "gauge", "Expected calibration error of recent predictions by stage.", ("stage",)
+    ),
     Metric("freshet_base_rate_log_loss", "gauge", "Log loss of always predicting the window's mean label."),
     Metric("freshet_versions_published_total", "counter", "Versions that passed the gate."),
     Metric("freshet_versions_refused_total", "counter", "Versions that the gate refused, by reason.", ("reason",)),
@@ -71,6 +74,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_publish_append_seconds", "gauge", "Time the newest version took to the event log."),
     Metric("freshet_publish_write_seconds", "gauge", "Time the newest version took to the row store."),
     Metric("freshet_publish_failures_total", "counter", "Tries to publish that found the log or the row store away."),
+    Metric("freshet_suggested_window_seconds", "gauge", "Window that the clicks' delays suggest."),
     Metric("freshet_checkpoint_seconds", "gauge", "Time the newest checkpoint took."),
     # scorer
     Metric("freshet_scorer_version", "gauge", "Version applied in the scorer."),

@@ -8,6 +8,7 @@
     candidate_dense    FP32  [1, E * N_c]    row-major (E, N_c)
     candidate_ids      INT64 [1, m]          key by key, then candidate by candidate
     candidate_lengths  INT32 [1, F_c * E]    row-major (F_c, E)
+    event_time_ms      INT64 [1, 1]         on the data's clock, for counters; may be left out; 0: now
 
     probability        FP32  [1, E]          info  INT64 [1, 6]: the fields of `Info`, in order
 
@@ -41,7 +42,9 @@ INPUTS: dict[str, str] = {
     "candidate_lengths": "INT32",
     "num_candidates": "INT32",
     "feature_hash": "INT64",
+    "event_time_ms": "INT64",
 }
+OPTIONAL = "event_time_ms"
 OUTPUTS: dict[str, str] = {"probability": "FP32", "info": "INT64"}
 NUMPY_DTYPES: dict[str, str] = {"FP32": "<f4", "INT64": "<i8", "INT32": "<i4"}
 
@@ -129,6 +132,7 @@ def pack_request(batch: FeatureBatch, feature_hash: str) -> dict[str, Array]:
         "candidate_lengths": batch.candidate.lengths,
         "num_candidates": np.array([num_candidates]),
         "feature_hash": np.array([hash_number(feature_hash)]),
+        OPTIONAL: np.zeros(1) if batch.event_time_ms is None else batch.event_time_ms,
     }
     return {name: _as_wire(tensor, INPUTS[name]) for name, tensor in tensors.items()}
 
@@ -162,6 +166,7 @@ def unpack_request(tensors: Mapping[str, Array], widths: Widths) -> FeatureBatch
         _side(tensors, "request", 1, widths.request_dense, widths.request_keys),
         _side(tensors, "candidate", num_candidates, widths.candidate_dense, widths.candidate_keys),
         np.zeros(num_candidates, dtype=np.int32),
+        _flat(tensors, OPTIONAL, 1) if OPTIONAL in tensors else None,
     )
 
 

@@ -35,6 +35,7 @@ class Emission(msgspec.Struct, kw_only=True, gc=False):
     num_bytes: int
     rows: Sequence[int]
     decided_ingest_ms: int
+    decided_time_ms: int = UNKNOWN
     given: Mapping[int, Given] = msgspec.field(default_factory=dict)
     correction: bool = False
 
@@ -74,6 +75,7 @@ def build_batch(emissions: Sequence[Emission]) -> ExampleBatch:
         value=value,
         delay_ms=delay_ms,
         decided_ingest_ms=np.repeat(np.array([e.decided_ingest_ms for e in emissions], dtype=np.int64), counts),
+        decided_time_ms=np.repeat(np.array([e.decided_time_ms for e in emissions], dtype=np.int64), counts),
         correction=np.repeat(np.array([e.correction for e in emissions], dtype=np.bool_), counts),
         candidate=_candidate_columns(emissions),
     )

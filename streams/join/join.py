@@ -171,6 +171,7 @@ class Join:
                     num_bytes=len(entry.record),
                     rows=rows,
                     decided_ingest_ms=ingest_ms,
+                    decided_time_ms=self._state.watermark_ms,
                     given=given,
                     correction=correction,
                 )

@@ -207,6 +207,7 @@ def _example_batch(
         value=label,
         delay_ms=nothing,
         decided_ingest_ms=np.zeros(examples, dtype=np.int64),
+        decided_time_ms=times[index],
         correction=np.zeros(examples, dtype=np.bool_),
         candidate=candidate,
     )

@@ -42,7 +42,8 @@ def both_ways(network: DenseNetwork, programs: Programs, seed: int) -> tuple[tor
     )
     with torch.inference_mode():
         logits = network.plain(request[0].expand(E, -1), request[1].expand(E, -1, -1), *candidate)
-    return torch.sigmoid(logits), programs(request, candidate, torch.zeros(E, dtype=torch.int64))
+    served = programs(request, candidate, torch.zeros(E, dtype=torch.int64))
+    return torch.sigmoid(logits), torch.sigmoid(served)
 
 
 @pytest.mark.parametrize("config", NETWORKS, ids=["dlrm", "dcn"])

@@ -31,6 +31,7 @@ def test_feedback_within_the_window_is_emitted_at_once_and_the_rest_at_its_end()
     assert join.brief == ["i/b=1", "|", "i/a=0", "|"]
     assert join.output[0]["delay_ms"] == "4"
     assert join.output[0]["decided_ingest_ms"] == "1004"
+    assert [item["decided_time_ms"] for item in join.output if "key" in item] == ["4", "10"]
     assert join.stats.positives == 1
 
 

@@ -114,7 +114,7 @@ def flatten(records: Iterable[bytes]) -> list[dict[str, Any]]:
 _PER_REQUEST = ("impression_id", "unit_id", "session_id", "arm", "version", "generation", "event_time_ms")
 _PER_EXAMPLE = (
     "ad_id", "position", "label", "weight", "predicted", "propensity", "true_probability", "value", "delay_ms",
-    "decided_ingest_ms", "correction",
+    "decided_ingest_ms", "decided_time_ms", "correction",
 )  # fmt: skip
 
 

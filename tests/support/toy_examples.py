@@ -100,7 +100,8 @@ def toy_batch(num_requests: int, *, start: int = 0, candidates: int = 4, seed: i
         "predicted": np.full(num_examples, 0.1, dtype=np.float32),
         "propensity": np.full(num_examples, np.nan, dtype=np.float32), "true_probability": true.astype(np.float32),
         "value": np.zeros(num_examples, dtype=np.float32), "delay_ms": np.full(num_examples, -1, dtype=np.int64),
-        "decided_ingest_ms": times_ms[index] + 5000, "correction": np.zeros(num_examples, dtype=np.bool_),
+        "decided_ingest_ms": times_ms[index] + 5000, "decided_time_ms": times_ms[index] + 5000,
+        "correction": np.zeros(num_examples, dtype=np.bool_),
         "candidate": {"ad": ad, "price": np.sin(ad)},
     }  # fmt: skip
     return ExampleBatch(**{**fields, **changes})

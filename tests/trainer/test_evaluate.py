@@ -16,11 +16,12 @@ from streams.contract.errors import InputError, UnavailableError
 from streams.contract.events import Feedback, Impression
 from streams.datasets.observed import Observed
 from tests.support.toy_examples import START_MS, toy_recipe, toy_schema
+from trainer.calibration import CalibrationConfig
 from trainer.evaluate import Evaluation, evaluate
 from trainer.evaluate_report import markdown, write_report
 from trainer.instant_join import labelled_batches
 from trainer.paired import BlockSums, compare
-from trainer.periods import HOUR_MS, Periods
+from trainer.periods import FIVE_MINUTES_MS, Periods
 from trainer.recipes import RecipeConfig, recipe, recipe_names
 from trainer.tally import log_losses
 
@@ -114,7 +115,7 @@ def test_periods_add_up_to_the_whole_and_stay_few() -> None:
     evaluation = run(named("a"), seeds=(1,), impressions=900)
     result = evaluation.recipes[0]
     rows = result.per_period()
-    assert [row["end_ms"] - row["start_ms"] for row in rows] == [HOUR_MS] * len(rows)
+    assert [row["end_ms"] - row["start_ms"] for row in rows] == [4 * FIVE_MINUTES_MS] * len(rows)
     assert sum(row["examples"] for row in rows) == 2700
     weighted = sum(row["examples"] * row["log_loss"] for row in rows) / 2700
     assert weighted == pytest.approx(result.mean("log_loss"))
@@ -124,7 +125,7 @@ def test_periods_widen_as_the_log_goes_on() -> None:
     periods, one = Periods(), np.ones(1)
     for hour in range(1000):
         loss = log_losses(np.zeros(1), one)
-        periods.add(np.array([hour * HOUR_MS]), one * (hour % 2), np.zeros(1), one, loss, one)
+        periods.add(np.array([hour * 12 * FIVE_MINUTES_MS]), one * (hour % 2), np.zeros(1), one, loss, one)
     made = periods.periods()
     assert len(made) <= 64
     assert sum(period.scores.examples for period in made) == 1000
@@ -137,7 +138,7 @@ def test_block_sums_stay_few_and_keep_their_totals() -> None:
     for start in range(0, 30_000, 700):
         part = losses[start : start + 700]
         sums.add(part, np.zeros(len(part)), np.ones(len(part)))
-    assert sums.sums().shape[1] <= 4000
+    assert sums.sums().shape[1] <= 400
     assert sums.sums()[0].sum() == pytest.approx(losses.sum())
     assert sums.sums()[2].sum() == 30_000
 
@@ -165,9 +166,38 @@ def test_report_names_every_recipe_the_base_rate_and_the_best_possible(tmp_path:
     saved = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert set(saved["recipes"]["one"]) == {
         "auc", "log_loss", "normalized_entropy", "calibration", "examples", "examples_per_second", "per_period",
-        "stderr",
+        "stderr", "calibration_error", "worst_decile", "deciles",
     }  # fmt: skip
-    assert markdown(evaluation, "toy") == report
+    assert saved["settings"] == {} == saved["marks_ms"]
+    assert markdown(evaluation, "toy", {}, {}) == report
+    assert all(part.count("base rate") for part in report.split("\n\n") if part.startswith("|"))
+
+
+def test_report_says_what_it_was_made_with_and_what_is_known_of_the_data(tmp_path: Path) -> None:
+    evaluation = run(named("one", calibration=CalibrationConfig(refresh_examples=200)), impressions=300, seeds=(1,))
+    written = write_report(
+        evaluation, tmp_path, title="toy", settings={"arguments": {"limit": 300}},
+        marks_ms={START_MS + 60_000 * 100: "weights jump"},
+    )  # fmt: skip
+    report = written.read_text()
+    for text in ('"limit": 300', "weights jump", "one before its map", "calibration_curve.png"):
+        assert text in report
+    assert (tmp_path / "calibration_curve.png").stat().st_size > 1000
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    rng, label = np.random.default_rng(0), np.tile([0.0, 1.0], 5000)
+    loss = rng.random(10_000)
+    near: list[BlockSums] = []
+    far: list[BlockSums] = []
+    base: list[BlockSums] = []
+    for shift in (-0.3, 0.0, 0.3):
+        for sums, change in ((near, 0.0), (far, shift), (base, None)):
+            sums.append(BlockSums())
+            sums[-1].add(loss if change is None else loss + 0.5 + change, label, np.ones(10_000))
+    narrow, wide = compare("a", "b", near, base), compare("a", "b", far, base)
+    assert narrow.delta_ne == pytest.approx(wide.delta_ne)
+    assert wide.ci95[1] - wide.ci95[0] > 10 * (narrow.ci95[1] - narrow.ci95[0]) + 0.1
 
 
 def test_report_into_a_file_raises_unavailable_error(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_learning_rate_set_later_is_the_one_used() -> None:
     np.testing.assert_allclose(tables.read_rows("article", np.array([3])), before - 0.5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adagrad", "rowwise_adagrad", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adagrad", "rowwise_adagrad", "cf_sgd", "sgd"])
 def test_loaded_state_continues_bit_for_bit(optimizer: str) -> None:
     first = filled(shared_schema(), config(optimizer))
     one_step(first, 3)

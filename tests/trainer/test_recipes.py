@@ -10,7 +10,7 @@ from streams.contract.errors import InputError
 from streams.contract.schema import load_schema
 from streams.datasets.registry import schema_path
 from trainer.learner import Learner
-from trainer.recipes import recipe, recipe_names, with_table_rows
+from trainer.recipes import check_trainable, recipe, recipe_names, with_table_rows
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -26,3 +26,14 @@ def test_tables_of_one_row_are_refused_with_the_remedy() -> None:
     assert path is not None
     with pytest.raises(InputError, match="at least one more"):
         Learner(load_schema(path), with_table_rows(recipe("default"), 1))
+
+
+def test_oracle_and_whole_rounds_are_refused_for_training_and_every_other_recipe_is_not() -> None:
+    for name in recipe_names():
+        if name != "oracle" and recipe(name).update is None:
+            check_trainable(recipe(name))
+    check_trainable(recipe("fgd-3-live"))
+    with pytest.raises(InputError, match="use fgd-3-live"):
+        check_trainable(recipe("fgd-3"))
+    with pytest.raises(InputError, match="final labels"):
+        check_trainable(recipe("oracle"))

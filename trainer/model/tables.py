@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import FormatError, InputError
 from streams.contract.schema import Schema
 from streams.contract.values import Floats, Ids
+from trainer.model.frequency import RowCounts, counting_options
 from trainer.model.rows import initial_rows
 from trainer.torchrec_import import EmbeddingBagConfig, FusedEmbeddingBagCollection, PoolingType, RowWiseAdagrad
 
@@ -33,6 +34,7 @@ DEFAULT_ROW = 0
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adagrad": torch.optim.Adagrad,
     "rowwise_adagrad": RowWiseAdagrad,
+    "cf_sgd": RowWiseAdagrad,
     "sgd": torch.optim.SGD,
 }
 
@@ -45,7 +47,7 @@ class TablesConfig:
     """Rows of each table, the default row included."""
     capacity_of: Mapping[str, int] | None = None
     """Table -> rows, where it differs from `capacity`."""
-    optimizer: Literal["adagrad", "rowwise_adagrad", "sgd"] = "adagrad"
+    optimizer: Literal["adagrad", "rowwise_adagrad", "cf_sgd", "sgd"] = "adagrad"
     learning_rate: float = 0.04
     epsilon: float = 1e-8
     initial_accumulator: float = 0.0
@@ -53,6 +55,8 @@ class TablesConfig:
     initial_scale: float = 0.1
     """A new row is uniform in ±initial_scale / sqrt(D)."""
     seed: int = 0
+    half_life_steps: int | None = None
+    """Of `cf_sgd`: after so many steps without its row a count has halved; None: counts never fade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ class Tables(Protocol):
         """Sets distinct `rows` (N,) to `values` (N, D); by default their optimizer forgets what stood there."""
 
     def state(self) -> dict[str, Array]:
-        """Weights `TABLE/weight` (rows, D) and `TABLE/accumulator`: views, which the next backward changes."""
+        """Weights `TABLE/weight` (rows, D) and what the optimizer keeps of each row (`TABLE/accumulator`, or
+        `TABLE/count` and `TABLE/age`): views, which the next backward may change."""
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """The inverse of `state`. Raises FormatError for a tensor that is missing or has another shape."""
@@ -113,7 +118,8 @@ class LocalTables:
         self._bags = _collection(int(self._starts[-1]), self._dim, config, torch.device(device))
         # The collection's own forward makes the same call after copying ids and result for its KeyedJaggedTensor.
         self._lookup = self._bags._emb_modules[0]
-        self._weight, self._accumulator = _tensors(self._bags)
+        self._weight, self._accumulator = _tensors(self._bags, config)
+        self._counts = RowCounts(self._lookup._emb_module) if config.optimizer == "cf_sgd" else None
         self._reset()
 
     @property
@@ -126,6 +132,8 @@ class LocalTables:
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         device = self._weight.device
+        if self._counts is not None:
+            self._counts.begin_step()
         pooled: Tensor = self._lookup(torch.from_numpy(rows).to(device), torch.from_numpy(offsets).to(device), None)
         # FBGEMM's own means take four times as long as its sums, and most batches have no bag of several rows.
         if lengths.max(initial=0) > 1:
@@ -155,8 +163,7 @@ class LocalTables:
         values = initial_rows(tables, ids, self._dim, config.seed, scale=config.initial_scale)
         places = torch.from_numpy(self._starts[tables] + rows).to(self._weight.device)
         self._weight.index_copy_(0, places, torch.from_numpy(values).to(self._weight.device))
-        if self._accumulator is not None:
-            self._accumulator.index_fill_(0, places, config.initial_accumulator)
+        self._forget(places)
 
     def read_rows(self, table: str, rows: Array) -> Floats:
         values: Floats = self._weight[self._places(table, rows)].cpu().numpy()
@@ -165,8 +172,8 @@ class LocalTables:
     def write_rows(self, table: str, rows: Array, values: Floats, *, reset_optimizer: bool = True) -> None:
         places = self._places(table, rows)
         self._weight[places] = torch.tensor(values, dtype=torch.float32, device=self._weight.device)
-        if reset_optimizer and self._accumulator is not None:
-            self._accumulator[places] = self._config.initial_accumulator
+        if reset_optimizer:
+            self._forget(places)
 
     def state(self) -> dict[str, Array]:
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors_by_name().items()}
@@ -181,15 +188,28 @@ class LocalTables:
                                   remedy="resume with the schema, capacity and optimizer it was made with")  # fmt: skip
         for name, tensor in tensors.items():
             tensor.copy_(torch.tensor(state[name]))
+        if self._counts is not None:
+            count, age = (torch.cat([tensors[f"{name}/{part}"] for name in self._numbers]) for part in ("count", "age"))
+            self._counts.load(count, age)
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = {}
-        for name, number in self._numbers.items():
-            own = slice(self._starts[number], self._starts[number + 1])
-            tensors[f"{name}/weight"] = self._weight[own]
-            if self._accumulator is not None:
-                tensors[f"{name}/accumulator"] = self._accumulator[own]
-        return tensors
+        parts = {"weight": self._weight}
+        if self._accumulator is not None:
+            parts["accumulator"] = self._accumulator
+        if self._counts is not None:
+            parts["count"], parts["age"] = self._counts.state()
+        return {
+            f"{name}/{part}": tensor[self._starts[number] : self._starts[number + 1]]
+            for name, number in self._numbers.items()
+            for part, tensor in parts.items()
+        }
+
+    def _forget(self, places: Tensor) -> None:
+        """What the optimizer knows of rows that begin anew."""
+        if self._accumulator is not None:
+            self._accumulator.index_fill_(0, places, self._config.initial_accumulator)
+        if self._counts is not None:
+            self._counts.forget(places)
 
     def _places(self, table: str, rows: Array) -> Tensor:
         assert not len(rows) or 0 <= rows.min() <= rows.max() < self.capacity(table), "row outside its table"
@@ -229,13 +249,19 @@ def _collection(rows: int, dim: int, config: TablesConfig, device: torch.device)
     table = EmbeddingBagConfig(
         name="rows", num_embeddings=rows, embedding_dim=dim, feature_names=["rows"], pooling=PoolingType.SUM
     )
-    options = {"lr": config.learning_rate} | ({} if config.optimizer == "sgd" else {"eps": config.epsilon})
+    options: dict[str, Any] = {"lr": config.learning_rate}
+    if config.optimizer != "sgd":
+        options["eps"] = config.epsilon
+    if config.optimizer == "cf_sgd":
+        options |= counting_options(config.half_life_steps)
     return FusedEmbeddingBagCollection([table], _OPTIMIZERS[config.optimizer], options, device=device)
 
 
-def _tensors(bags: FusedEmbeddingBagCollection) -> tuple[Tensor, Tensor | None]:
-    """(weights (rows, D), Adagrad's sums (rows, D) or row-wise (rows,), None for SGD); the live tensors."""
+def _tensors(bags: FusedEmbeddingBagCollection, config: TablesConfig) -> tuple[Tensor, Tensor | None]:
+    """(weights (rows, D), Adagrad's sums (rows, D) or row-wise (rows,), None for what has none); the live tensors."""
     weight = bags.embedding_bags["rows"].weight.detach()
+    if config.optimizer == "cf_sgd":
+        return weight, None
     for held in bags.fused_optimizer().state.values():
         for name, tensor in held.items():
             if name.endswith("momentum_1") and tensor.numel():

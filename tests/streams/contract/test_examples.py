@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contract.columns import Column, Jagged, column_from_values, concat, pack, take, to_values, unpack
+from streams.contract.encoding import decode_fields, encode_fields
 from streams.contract.errors import FormatError
 from streams.contract.examples import (
     ExampleBatch,
@@ -48,6 +49,7 @@ def example_batch(candidates_of_request: list[int], start: int = 0) -> ExampleBa
         request_index=index, position=np.arange(total, dtype=np.int32),
         label=(np.arange(total) % 2).astype(np.float32), weight=np.ones(total, dtype=np.float32),
         delay_ms=np.full(total, -1, dtype=np.int64), decided_ingest_ms=np.arange(total, dtype=np.int64),
+        decided_time_ms=np.arange(total, dtype=np.int64) + 7,
         correction=np.zeros(total, dtype=np.bool_), candidate={"price": np.arange(total) / 2}, **zeros,
     )  # fmt: skip
 
@@ -60,6 +62,7 @@ def as_rows(batch: ExampleBatch) -> list[dict[str, Any]]:
         {
             "impression": batch.impression_id[r], "ad": batch.ad_id[n], "label": float(batch.label[n]),
             "time": int(batch.event_time_ms[r]), "ingest": int(batch.decided_ingest_ms[n]),
+            "decided": int(batch.decided_time_ms[n]),
             **{name: values[r] for name, values in request.items()},
             **{name: values[n] for name, values in candidate.items()},
         }
@@ -90,6 +93,14 @@ def test_batch_through_bytes_comes_back_equal() -> None:
     again = decode_examples(encode_examples(batch))
     assert isinstance(again, ExampleBatch)
     assert as_rows(again) == as_rows(batch)
+
+
+def test_record_of_before_decided_times_were_written_has_them_unknown() -> None:
+    kind, fields = decode_fields(encode_examples(example_batch([2, 1])))
+    del fields["decided_time_ms"]
+    again = decode_examples(encode_fields(kind, fields))
+    assert isinstance(again, ExampleBatch)
+    assert again.decided_time_ms.tolist() == [-1, -1, -1]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.integers(1, 5))

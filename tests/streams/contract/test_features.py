@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from streams.contract.columns import column_from_values
 from streams.contract.errors import InputError
 from streams.contract.features import FeatureBatch, FeatureTransform
-from streams.contract.schema import parse_schema, schema_from_json, schema_to_json
+from streams.contract.schema import load_schema, parse_schema, schema_from_json, schema_to_json
 from streams.contract.values import MISSING_ID
 
+SCHEMAS = Path(__file__).parents[3] / "streams" / "schemas"
 SCHEMA_TEXT = """
 name = "ads"
 features = [
@@ -141,4 +143,27 @@ def test_schema_with_a_mistake_is_refused_by_field(old: str, new: str, field: st
     assert old in SCHEMA_TEXT
     with pytest.raises(InputError) as caught:
         parse_schema(SCHEMA_TEXT.replace(old, new, 1))
+    assert caught.value.field == field
+
+
+def test_schema_without_counters_has_the_hash_it_had_before_there_were_any() -> None:
+    assert load_schema(SCHEMAS / "globo.toml").hash == "9982b8d47691d7c4"
+    assert load_schema(SCHEMAS / "simulator.toml").hash == "b6eb5d2364cb1323"
+    assert load_schema(SCHEMAS / "globo_counters.toml").hash != "9982b8d47691d7c4"
+    assert "counters" not in schema_to_json(load_schema(SCHEMAS / "globo.toml"))
+
+
+@pytest.mark.parametrize(
+    ("counters", "field"),
+    [
+        ('key = ["nobody"]', "c.key"),
+        ("key = []", "c.key"),
+        ('key = ["item"]\nhalf_lives_seconds = [60, 5]', "c.half_lives_seconds"),
+        ('key = ["item"]\nsmoothing = 0', "c.smoothing"),
+        ('key = ["item"]\ncapacity = 3000000', "counters.capacity"),
+    ],
+)
+def test_counter_that_cannot_be_is_refused_by_field(counters: str, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_schema(f'{SCHEMA_TEXT}\n[[counters]]\nname = "c"\n{counters}\n')
     assert caught.value.field == field

@@ -1,0 +1,1 @@
+"""Labels that change after they were learnt: importance weights for what is learnt before its click comes."""
