@@ -61,16 +61,17 @@ class RecipeConfig:
 
 
 def default() -> RecipeConfig:
-    """What the demo and `train` run: a small DLRM, element-wise Adagrad on the rows, Adam on the network.
+    """What the demo and `train` run: a small DLRM with a direct way past its hidden layers, element-wise Adagrad on
+    the rows, Adam on the network, the schema's online counters.
 
     Rows begin near zero and with the second sighting of their id, so that an id counts for nothing
     before something is known of it.
     """
     return RecipeConfig(
         name="default",
-        network=DlrmConfig(bottom=(64,), top=(128, 64)),
+        network=DlrmConfig(bottom=(64,), top=(128, 64), direct=True),
         tables=TablesConfig(learning_rate=0.05, initial_scale=0.01),
-        optimizer=DenseOptimizerConfig(kind="adam", learning_rate=0.002),
+        optimizer=DenseOptimizerConfig(kind="adam", learning_rate=0.003),
     )
 
 

@@ -91,7 +91,7 @@ class _Reader:
             unit_id=user,
             ad_ids=ids,
             user=_user(user, history.split()),
-            context={"hour": hour_of_day(time_ms), "weekday": weekday(time_ms)},
+            context={"hour": hour_of_day(time_ms), "weekday": weekday(time_ms), "num_candidates": len(ids)},
             candidates=self._columns(time_ms, ids),
         )
         self._learn(time_ms, ids, clicked)

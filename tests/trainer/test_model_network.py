@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 
 import numpy as np
@@ -28,7 +28,8 @@ from trainer.model.network import (
 )
 
 SMALL_DLRM = DlrmConfig(bottom=(8, 6), top=(16, 8))
-CONFIGS = [SMALL_DLRM, DcnConfig(deep=(8, 6)), DcnConfig(cross_layers=1, rank=3, deep=(8,))]
+DIRECT_DLRM = replace(SMALL_DLRM, direct=True)
+CONFIGS = [SMALL_DLRM, DIRECT_DLRM, DcnConfig(deep=(8, 6)), DcnConfig(cross_layers=1, rank=3, deep=(8,))]
 SIZES = st.fixed_dictionaries({
     "request_keys": st.integers(0, 12), "candidate_keys": st.integers(1, 5),
     "request_dense": st.integers(0, 3), "candidate_dense": st.integers(0, 3), "dim": st.sampled_from([2, 4]),
@@ -62,7 +63,15 @@ def dlrm_oracle(network: DenseNetwork, inputs: list[Tensor], row: int) -> Tensor
     first += [(u @ v)[None] for u, v in combinations(of_request, 2)]
     second += [(u @ a)[None] for a in of_candidate for u in of_request]
     second += [(a @ c)[None] for a, c in combinations(of_candidate, 2)]
-    return mlp(weights, layers_of(weights, "top"), torch.cat([*first, *second]), relu_last=False)[0]
+    x = torch.cat([*first, *second])
+    if "own.weight" not in weights:
+        return mlp(weights, layers_of(weights, "top"), x, relu_last=False)[0]
+    own = torch.cat([inputs[1][request].flatten(), inputs[0][request], inputs[3][row].flatten(), inputs[2][row]])
+    direct = linear(x, weights["top_first.weight"], weights["top_first.bias"])[-1] + weights["own.weight"][0] @ own
+    hidden = {f"top_first.{name}": weights[f"top_first.{name}"][:-1] for name in ("weight", "bias")}
+    deep = mlp(weights | hidden, layers_of(weights, "top"), x, relu_last=False)[0]
+    logit: Tensor = deep + direct + weights["own.bias"][0]
+    return logit
 
 
 def dcn_oracle(network: DenseNetwork, inputs: list[Tensor], row: int) -> Tensor:
@@ -102,7 +111,7 @@ def shaken(sizes: dict[str, int], config: NetworkConfig) -> DenseNetwork:
     return network
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dcn", "dcn-low-rank"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dlrm-direct", "dcn", "dcn-low-rank"])
 @given(sizes=SIZES, num_requests=st.integers(1, 6), num_candidates=st.integers(1, 9))
 @settings(max_examples=60, deadline=None, derandomize=True)
 @torch.no_grad()
@@ -124,7 +133,11 @@ def test_every_form_of_the_network_equals_the_plain_one_candidate_by_candidate(
         assert_same(network.candidate_single(inputs[2][own], inputs[3][own], *of_one), expected[own])
 
 
-@pytest.mark.parametrize("config", [DlrmConfig(), DcnConfig(), DcnConfig(rank=32)], ids=["dlrm", "dcn", "dcn-low-rank"])
+@pytest.mark.parametrize(
+    "config",
+    [DlrmConfig(), DlrmConfig(direct=True), DcnConfig(), DcnConfig(rank=32)],
+    ids=["dlrm", "dlrm-direct", "dcn", "dcn-low-rank"],
+)
 @torch.no_grad()
 def test_network_of_full_size_scores_256_candidates_as_the_plain_one(config: NetworkConfig) -> None:
     sizes = {"request_keys": 18, "candidate_keys": 8, "request_dense": 9, "candidate_dense": 4, "dim": 16}
@@ -142,7 +155,7 @@ def test_request_with_many_vectors_folds_them_into_the_weights() -> None:
     assert [network.folds for network in (folding, direct) if isinstance(network, Dlrm)] == [True, False]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dcn", "dcn-low-rank"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dlrm-direct", "dcn", "dcn-low-rank"])
 def test_both_forms_of_forward_have_the_same_gradients(config: NetworkConfig) -> None:
     network = shaken({"request_keys": 3, "candidate_keys": 2, "request_dense": 2, "candidate_dense": 1}, config)
     inputs = random_inputs(network, 2, 8)
@@ -177,7 +190,7 @@ def test_network_depends_on_its_seed_alone() -> None:
     assert not np.array_equal(network_state(other)["top.0.weight"], first["top.0.weight"])
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dcn", "dcn-low-rank"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["dlrm", "dlrm-direct", "dcn", "dcn-low-rank"])
 def test_described_network_is_built_again_with_the_same_weights(config: NetworkConfig) -> None:
     schema = schema_of(request_keys=2, candidate_keys=2, candidate_dense=1)
     first = shaken({"request_keys": 2, "candidate_keys": 2, "candidate_dense": 1}, config)
@@ -226,3 +239,14 @@ def test_network_that_cannot_be_is_refused_naming_the_field(config: NetworkConfi
 def test_dlrm_of_a_single_vector_is_refused() -> None:
     with pytest.raises(InputError, match="two vectors"):
         build_network(schema_of(request_keys=0, candidate_keys=1), SMALL_DLRM)
+
+
+def test_direct_way_says_nothing_before_it_has_learnt() -> None:
+    sizes = {"request_keys": 3, "candidate_keys": 2, "request_dense": 2, "candidate_dense": 1, "dim": 4}
+    network = build_network(schema_of(**sizes), DIRECT_DLRM)
+    assert isinstance(network, Dlrm)
+    assert not network.own.weight.any()
+    assert not network.top_first.weight[-1].any()
+    network(*random_inputs(network, 2, 9)).sum().backward()
+    assert network.own.weight.grad is not None
+    assert network.own.weight.grad.all()

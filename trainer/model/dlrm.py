@@ -12,6 +12,10 @@ Which products belong to whom, and when they are computed:
                              runs once a request; otherwise the candidate's, and only the request's share
                              of its first layer is computed once
 
+With `direct`, logit = top MLP + w [b, products] + v [all embeddings, all dense values], as the wide part of
+Cheng et al. 2016: w is one more unit of the top's first layer, which passes by the ReLU; v has its request's
+share computed once a request.
+
 Columns of the top's first layer: [b if the request's, request pairs | b if the candidate's,
 request-candidate pairs (candidate vector by candidate vector), candidate pairs].
 """
@@ -36,6 +40,8 @@ class DlrmConfig:
 
     bottom: tuple[int, ...] = (512, 256)
     top: tuple[int, ...] = (512, 256)
+    direct: bool = False
+    """Whether embeddings, dense values, b and products also reach the logit by one weight each, 0 at first."""
     prior: float = 0.1
     """The probability that an untrained network predicts, about."""
     seed: int = 0
@@ -53,6 +59,20 @@ def _pairs_of_both(v_r: int, v_c: int) -> Pairs:
     request = torch.arange(v_r).repeat(v_c)
     first = torch.cat([r_first, candidate, v_r + c_first])
     return Pairs(v_r + v_c, first, torch.cat([r_second, request, v_r + c_second]))
+
+
+def _num_values(shape: NetworkShape, *, of_request: bool) -> int:
+    """How many numbers one side's embeddings and dense values are."""
+    if of_request:
+        return shape.num_request_keys * shape.dim + shape.num_request_dense
+    return shape.num_candidate_keys * shape.dim + shape.num_candidate_dense
+
+
+def _silence(*weights: Tensor) -> None:
+    """Nothing passes at first: what a weight is worth is learnt, and a new id adds no noise of its own."""
+    with torch.no_grad():
+        for weight in weights:
+            weight.zero_()
 
 
 class Dlrm(DenseNetwork):
@@ -80,10 +100,16 @@ class Dlrm(DenseNetwork):
         if not in_r + in_c:
             raise InputError("a DLRM needs two vectors or more that can interact", field="features", value=shape,
                              remedy="add a feature to the schema, or use DCN")  # fmt: skip
-        self.top_first = SplitLinear(in_r, in_c, config.top[0])
+        self.num_hidden = config.top[0]
+        self.top_first = SplitLinear(in_r, in_c, self.num_hidden + config.direct)
         self.top = Tail((*config.top, 1))
+        self.direct = config.direct
+        if config.direct:
+            self.own = SplitLinear(_num_values(shape, of_request=True), _num_values(shape, of_request=False), 1)
         initialise(self, config.seed)
         set_prior(self.top.last, config.prior)
+        if config.direct:
+            _silence(self.top_first.weight[-1], self.own.weight)
 
     def request_part(self, request_dense: Tensor, request_embeddings: Tensor) -> tuple[Tensor, ...]:
         vectors, inputs = request_embeddings, []
@@ -94,7 +120,7 @@ class Dlrm(DenseNetwork):
             b = relu(self.bottom(self.bottom_first.of_request(request_dense)))
             vectors, inputs = torch.cat([b.unsqueeze(1), vectors], 1), [b]
         top = self.top_first.of_request(torch.cat([*inputs, self.request_pairs(vectors)], 1))
-        return (*bottom, vectors, top)
+        return (*bottom, vectors, self._with_own(top, request_embeddings, request_dense))
 
     def candidate_part(
         self, candidate_dense: Tensor, candidate_embeddings: Tensor, request_index: Tensor, *state: Tensor
@@ -106,8 +132,7 @@ class Dlrm(DenseNetwork):
             vectors, inputs = torch.cat([b.unsqueeze(1), vectors], 1), [b]
         crossed = torch.bmm(vectors, request_vectors.transpose(1, 2)).flatten(1)
         x = torch.cat([*inputs, crossed, self.candidate_pairs(vectors)], 1)
-        logits: Tensor = self.top(top + self.top_first.of_candidate(x)).squeeze(1)
-        return logits
+        return self._logits(top + self.top_first.of_candidate(x), candidate_embeddings, candidate_dense)
 
     def candidate_single(self, candidate_dense: Tensor, candidate_embeddings: Tensor, *state: Tensor) -> Tensor:
         *bottom, request_vectors, top = state
@@ -116,11 +141,11 @@ class Dlrm(DenseNetwork):
             b = relu(self.bottom(self.bottom_first.of_single(candidate_dense, bottom[0])))
             vectors, inputs = torch.cat([b.unsqueeze(1), vectors], 1), [b]
         if self.folds:
-            return self._folded(inputs, vectors, request_vectors[0], top)
+            hidden = self._folded(inputs, vectors, request_vectors[0], top)
+            return self._logits(hidden, candidate_embeddings, candidate_dense)
         crossed = torch.matmul(vectors, request_vectors[0].t()).flatten(1)
         x = torch.cat([*inputs, crossed, self.candidate_pairs(vectors)], 1)
-        logits: Tensor = self.top(self.top_first.of_single(x, top)).squeeze(1)
-        return logits
+        return self._logits(self.top_first.of_single(x, top), candidate_embeddings, candidate_dense)
 
     def _folded(self, inputs: list[Tensor], vectors: Tensor, request_vectors: Tensor, top: Tensor) -> Tensor:
         """Σ_i <u_i, a_j> w_ij = a_j^T (Σ_i u_i w_ij^T): V_c D products an output for V_c V_r."""
@@ -130,8 +155,7 @@ class Dlrm(DenseNetwork):
         by_vector = torch.matmul(request_vectors.t(), crossing).flatten(0, 1)
         x = torch.cat([*inputs, vectors.flatten(1), self.candidate_pairs(vectors)], 1)
         folded = torch.cat([weight[:first], by_vector, weight[first + v_r * v_c :]], 0)
-        logits: Tensor = self.top(torch.addmm(top, x, folded)).squeeze(1)
-        return logits
+        return torch.addmm(top, x, folded)
 
     def plain(
         self,
@@ -149,5 +173,20 @@ class Dlrm(DenseNetwork):
         pairs = self.all_pairs(torch.cat(sides, 1))
         inputs.insert(1 if self.bottom_of_request else 0, pairs[:, : self.num_request_pairs])
         x = torch.cat([*inputs, pairs[:, self.num_request_pairs :]], 1)
-        logits: Tensor = self.top(self.top_first(x)).squeeze(1)
-        return logits
+        hidden = self._with_own(self.top_first(x), request_embeddings, request_dense)
+        return self._logits(hidden, candidate_embeddings, candidate_dense)
+
+    def _with_own(self, hidden: Tensor, embeddings: Tensor, dense: Tensor) -> Tensor:
+        """The first layer's outputs (R, H [+ 1]), to the last of which the request's own values are added."""
+        if not self.direct:
+            return hidden
+        own = self.own.of_request(torch.cat([embeddings.flatten(1), dense], 1))
+        return torch.cat([hidden[:, : self.num_hidden], hidden[:, self.num_hidden :] + own], 1)
+
+    def _logits(self, hidden: Tensor, embeddings: Tensor, dense: Tensor) -> Tensor:
+        """The first layer's outputs (E, H [+ 1]) before their ReLU and the candidate's own values -> logits (E,)."""
+        logits: Tensor = self.top(hidden[:, : self.num_hidden])
+        if self.direct:
+            own = self.own.of_candidate(torch.cat([embeddings.flatten(1), dense], 1))
+            logits = logits + hidden[:, self.num_hidden :] + own
+        return logits.squeeze(1)
