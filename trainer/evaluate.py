@@ -28,6 +28,7 @@ from trainer.learner import Scored
 from trainer.paired import BlockSums, Paired, compare
 from trainer.periods import Period, Periods
 from trainer.recipes import RecipeConfig, with_seed
+from trainer.strategies.hindsight import in_hindsight
 from trainer.subject import Subject, open_subject
 from trainer.tally import Scores
 
@@ -122,7 +123,7 @@ def evaluate(
     labels: DelayedLabels | None = None,
     on_progress: OnProgress = lambda recipe, seed, examples, scores: None,
 ) -> Evaluation:
-    """Runs each recipe with each seed over the data, which is opened anew for each.
+    """Runs each recipe with each seed over the data, which is opened anew for each; twice for one with hindsight.
 
     Without `labels`, each label is known at its impression's time; with them, it comes when it would have come.
 
@@ -133,7 +134,7 @@ def evaluate(
     torch.set_num_threads(threads)
     results = []
     for recipe in recipes:
-        runs = [_run(open_data(), schema, recipe, seed, device, labels, on_progress) for seed in seeds]
+        runs = [_run(open_data, schema, recipe, seed, device, labels, on_progress) for seed in seeds]
         results.append(RecipeResult(name=recipe.name, seeds=runs))
     first = results[0].seeds[0].scores
     return Evaluation(
@@ -148,7 +149,7 @@ def evaluate(
 
 
 def _run(
-    data: Iterable[Observed],
+    open_data: Callable[[], Iterable[Observed]],
     schema: Schema,
     recipe: RecipeConfig,
     seed: int,
@@ -156,8 +157,9 @@ def _run(
     labels: DelayedLabels | None,
     on_progress: OnProgress,
 ) -> SeedResult:
-    with open_subject(schema, with_seed(recipe, seed), device=device) as subject:
-        return _run_subject(subject, data, recipe, seed, labels, on_progress)
+    decided = in_hindsight(open_data, schema, with_seed(recipe, seed), device=device)
+    with open_subject(schema, decided, device=device) as subject:
+        return _run_subject(subject, open_data(), recipe, seed, labels, on_progress)
 
 
 def _run_subject(

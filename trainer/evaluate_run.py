@@ -14,7 +14,7 @@ from streams.simulator.presets import CRITEO_PRESET, market_preset
 from trainer.delayed.simulation import DelayedLabels
 from trainer.evaluate import Evaluation, evaluate
 from trainer.evaluate_report import table, write_report
-from trainer.recipes import RecipeConfig, recipe, recipe_to_state, with_round_seconds
+from trainer.recipes import RecipeConfig, has_rounds, recipe, recipe_to_state, with_round_seconds
 from trainer.tally import Scores
 
 
@@ -41,7 +41,7 @@ def _recipes(args: Namespace) -> list[RecipeConfig]:
     recipes = [recipe(name) for name in args.recipe or ["default"]]
     if args.round_seconds is None:
         return recipes
-    if all(config.update is None for config in recipes):
+    if not any(has_rounds(config) for config in recipes):
         raise InputError("no recipe has rounds", field="round-seconds", value=args.round_seconds,
                          remedy="leave it out, or evaluate one like fgd-3, too")  # fmt: skip
     return [with_round_seconds(config, args.round_seconds) for config in recipes]

@@ -22,6 +22,7 @@ from trainer.delayed.click_delays import ClickDelays
 from trainer.delayed.learning import delayed_learning
 from trainer.dense_optimizer import build_optimizer
 from trainer.downsampling import DownsamplingConfig, kept, part_of
+from trainer.future.ascent import within_reach
 from trainer.model.network import build_network
 from trainer.model.tables import LocalTables
 from trainer.prepare import Learnable
@@ -86,7 +87,7 @@ class Learner:
         with torch.set_grad_enabled(self.recipe.downsampling is None):
             logits = self._forward(batch)
         predicted = logits.detach().float().cpu().numpy()
-        self._check_finite(predicted)
+        self.check_finite(predicted)
         served = self._calibrated(features, predicted)
         losses = self.progressive.add(examples, served)
         if self.calibration is not None:
@@ -103,7 +104,7 @@ class Learner:
         """Logits (E,) of examples; nothing is scored, learnt or admitted. FreshetError where one is not finite."""
         with torch.no_grad():
             logits: Array = self._forward(self.find(learnable)).float().cpu().numpy()
-        self._check_finite(logits)
+        self.check_finite(logits)
         return self._calibrated(learnable.features, logits)
 
     def find(self, learnable: Learnable) -> RowBatch:
@@ -120,12 +121,12 @@ class Learner:
         batch = self._rows(features, learnable.seen, newest_ms)
         self._begin_rows(batch)
         logits = self._forward(batch)
-        self._check_finite(logits.detach().float().cpu().numpy())
+        self.check_finite(logits.detach().float().cpu().numpy())
         self._update_by_shares(logits, examples, share)
         self._account(examples, features, batch, newest_ms)
 
     def window_state(self) -> dict[str, Array]:
-        """What a window of rounds adds to a checkpoint; nothing without one."""
+        """What a window of rounds, or a teacher, adds to a checkpoint; nothing without one."""
         return {}
 
     def load_window_state(self, state: Mapping[str, Array]) -> None:
@@ -134,7 +135,8 @@ class Learner:
     def _calibrated(self, features: FeatureBatch, logits: Array) -> Array:
         return logits if self.calibration is None else self.calibration(features, logits)
 
-    def _check_finite(self, predicted: Array) -> None:
+    def check_finite(self, predicted: Array) -> None:
+        """Raises FreshetError where a logit is not finite."""
         if not np.isfinite(predicted).all():
             raise FreshetError("predictions are not finite: the model has diverged", field="recipe",
                                value=self.recipe.name,
@@ -175,18 +177,28 @@ class Learner:
         label, weight = labels_of(examples, self._device)
         if not self.recipe.learn_corrections:
             weight = weight * torch.from_numpy(~examples.correction).to(self._device)
-        if self.delayed is None:
-            loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
-        else:
-            loss = self.delayed.loss(logits.float(), label, weight, torch.tensor(examples.correction).to(self._device))
+        loss = self._summed_loss(logits.float(), label, weight, examples)
         self.optimizer.zero_grad()
         (loss / self.recipe.batch_size).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
+    def _summed_loss(
+        self, logits: torch.Tensor, label: torch.Tensor, weight: torch.Tensor, examples: ExampleBatch
+    ) -> torch.Tensor:
+        """The sum of the losses of E examples, all (E,), each times its weight."""
+        if self.delayed is None:
+            return binary_cross_entropy_with_logits(logits, label, weight, reduction="sum")
+        return self.delayed.loss(logits, label, weight, torch.tensor(examples.correction).to(self._device))
+
     def _update_by_shares(self, logits: torch.Tensor, examples: ExampleBatch, share: Array) -> None:
-        """One step along the sum of the losses, each times its weight and its `share` (E,)."""
+        """One step along the sum of the losses, each times its weight and its `share` (E,).
+
+        A share below 0 climbs its example's loss, as far as the recipe lets it.
+        """
         label, weight = labels_of(examples, self._device)
         weight = weight * torch.from_numpy(share).to(self._device)
+        if self.recipe.update is not None and (share < 0).any():
+            weight = within_reach(logits.detach().float(), label, weight, self.recipe.update.reach)
         loss = binary_cross_entropy_with_logits(logits.float(), label, weight, reduction="sum")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from trainer.model.dlrm import DlrmConfig
 from trainer.model.network import NetworkConfig
 from trainer.model.tables import TablesConfig
 from trainer.progressive import ProgressiveConfig
+from trainer.strategies.config import TeacherConfig
 from trainer.vocabulary import VocabularyConfig
 
 
@@ -44,7 +45,9 @@ class RecipeConfig:
     bfloat16: bool = False
     """Whether the dense network's products are computed in bfloat16."""
     update: UpdateConfig | None = None
-    """How the newest rounds are mixed; None: every example is learnt once, when it comes."""
+    """What is learnt of whole rounds; None: every example is learnt once, when it comes."""
+    teacher: TeacherConfig | None = None
+    """A second loss from the model's own scores of a round ago; None: labels alone are learnt."""
     use_counters: bool = True
     """Whether the schema's online counters are learnt from, where it has some."""
     downsampling: DownsamplingConfig | None = None
@@ -58,6 +61,10 @@ class RecipeConfig:
                 raise InputError("cannot go with delayed labels or a window of rounds, which weigh all examples",
                                  field=name, value=self.name,
                                  remedy=f"set {name}, or `delayed` and `update`, to None")  # fmt: skip
+        others = (self.delayed, self.update, self.downsampling)
+        if self.teacher is not None and any(other is not None for other in others):
+            raise InputError("cannot go with delayed labels, a window of rounds or downsampling: each has its own loss",
+                             field="teacher", value=self.name, remedy="set all but one to None")  # fmt: skip
 
 
 def default() -> RecipeConfig:
@@ -110,6 +117,16 @@ def every_id() -> RecipeConfig:
     """The default with a row from the first sighting on."""
     admission = AdmissionConfig(admit_after=1)
     return replace(default(), name="every-id", vocabulary=VocabularyConfig(admission=admission))
+
+
+def reloop() -> RecipeConfig:
+    """The default that is also told where it has become worse on an example than the model of the last round."""
+    return replace(default(), name="reloop", teacher=TeacherConfig(loss="worse", share=0.2))
+
+
+def incctr() -> RecipeConfig:
+    """The default that also learns the probabilities of the model of the last round (IncCTR's self-distillation)."""
+    return replace(default(), name="incctr", teacher=TeacherConfig(loss="distil", share=0.2))
 
 
 def windowed(name: str) -> RecipeConfig | None:
@@ -191,6 +208,8 @@ _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
     "plain-dlrm": plain_dlrm,
     "rowwise": rowwise,
     "every-id": every_id,
+    "reloop": reloop,
+    "incctr": incctr,
     "without-counters": without_counters,
     "downsampled": downsampled,
     "calibrated": calibrated,
@@ -232,8 +251,17 @@ def check_trainable(config: RecipeConfig) -> None:
         raise InputError("knows final labels beforehand, which no live stream has", field="recipe", value=config.name,
                          remedy="use it with freshet evaluate --labels delayed")  # fmt: skip
     if config.update is not None and config.update.mode == "paper":
+        if config.update.weighing == "hindsight":
+            raise InputError("knows all of the data beforehand, which no live stream does", field="recipe",
+                             value=config.name, remedy="use it with freshet evaluate")  # fmt: skip
         raise InputError("learns whole rounds, which only an evaluation runs", field="recipe", value=config.name,
-                         remedy=f"use {config.name}-live")  # fmt: skip
+                         remedy=remedy_for_steps(config))  # fmt: skip
+
+
+def remedy_for_steps(config: RecipeConfig) -> str:
+    """What to use in place of a recipe of whole rounds where a model must learn step by step."""
+    live = config.update is not None and config.update.has_live_form
+    return f"use {config.name}-live" if live else "use one that learns step by step, as incremental or fgd-3-live"
 
 
 def with_table_rows(config: RecipeConfig, rows: int) -> RecipeConfig:
@@ -241,9 +269,19 @@ def with_table_rows(config: RecipeConfig, rows: int) -> RecipeConfig:
     return replace(config, tables=replace(config.tables, capacity=rows, capacity_of=None))
 
 
+def has_rounds(config: RecipeConfig) -> bool:
+    """Whether anything in it happens once a round."""
+    return config.update is not None or config.teacher is not None
+
+
 def with_round_seconds(config: RecipeConfig, seconds: float) -> RecipeConfig:
     """The recipe with rounds of so many seconds; without rounds, as it is. Raises InputError below one second."""
-    return config if config.update is None else replace(config, update=replace(config.update, round_seconds=seconds))
+    update, teacher = config.update, config.teacher
+    return replace(
+        config,
+        update=None if update is None else replace(update, round_seconds=seconds),
+        teacher=None if teacher is None else replace(teacher, round_seconds=seconds),
+    )
 
 
 def recipe_to_state(config: RecipeConfig) -> dict[str, Any]:
@@ -258,8 +296,17 @@ def differences(config: RecipeConfig, state: dict[str, Any]) -> list[str]:
     A setting that the saved recipe does not have, being of before it, was at its default.
     """
     state = {**recipe_to_state(RecipeConfig(name="")), **state}
+    if state["update"] is not None:
+        state["update"] = _filled_in(state["update"], msgspec.to_builtins(UpdateConfig()))
     own = recipe_to_state(replace(config, name=str(state.get("name", ""))))
     return _differing("", own, state)
+
+
+def _filled_in(state: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The settings that `state` has, and the defaults of those that it lacks, at every depth."""
+    both = {name: (_filled_in(state[name], default) if isinstance(default, dict) else state[name])
+            for name, default in defaults.items() if name in state}  # fmt: skip
+    return {**defaults, **state, **both}
 
 
 def _differing(prefix: str, a: Any, b: Any) -> list[str]:

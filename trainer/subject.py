@@ -12,11 +12,12 @@ from streams.contract.examples import ExampleBatch
 from streams.contract.schema import Schema
 from trainer.counting import Counting, count, counting_of, learnt_schema
 from trainer.future.live import WindowLearner
-from trainer.future.paper import PaperRounds
 from trainer.learner import Learner, Scored
 from trainer.prepare import Preparer
 from trainer.progressive import Progressive
 from trainer.recipes import RecipeConfig
+from trainer.strategies.build import rounds_of
+from trainer.strategies.taught import step_learner
 
 
 class Subject(Protocol):
@@ -70,16 +71,22 @@ class Counted:
         return self._inner.learner_of_steps()
 
 
+def with_counters(inner: Subject, schema: Schema, recipe: RecipeConfig) -> Subject:
+    """The subject, given the counters that the recipe learns from, where the schema has some."""
+    schema = learnt_schema(schema, recipe)
+    counting = counting_of(schema, recipe)
+    return inner if counting is None else Counted(inner, schema, counting)
+
+
 @contextmanager
 def open_subject(schema: Schema, recipe: RecipeConfig, *, device: str = "cpu") -> Iterator[Subject]:
     """The recipe's learner, untrained; rounds on disk last as long as the body. Raises InputError."""
     schema = learnt_schema(schema, recipe)
     if recipe.update is None:
-        yield StepByStep(Learner(schema, recipe, device=device))
+        yield StepByStep(step_learner(schema, recipe, device=device))
         return
     with tempfile.TemporaryDirectory(prefix="freshet-rounds-") as folder:
         if recipe.update.mode == "paper":
-            counting, rounds = counting_of(schema, recipe), PaperRounds(schema, recipe, Path(folder), device=device)
-            yield rounds if counting is None else Counted(rounds, schema, counting)
+            yield with_counters(rounds_of(schema, recipe, Path(folder), device=device), schema, recipe)
         else:
             yield StepByStep(WindowLearner(schema, recipe, Path(folder), device=device))

@@ -12,7 +12,7 @@ and the index is the inverse index of an inverse KeyedJaggedTensor (RecD, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,12 +93,20 @@ class ExampleBatch:
     def slice(self, start: int, stop: int) -> ExampleBatch:
         """Examples start to stop, with only the requests they name."""
         stop = min(stop, len(self))
-        requests, index = np.unique(self.request_index[start:stop], return_inverse=True)
+        return self._picked(self.request_index[start:stop], lambda column: cut(column, start, stop))
+
+    def take(self, rows: Array) -> ExampleBatch:
+        """Examples `rows` (K,), in that order, with only the requests they name."""
+        return self._picked(self.request_index[rows], lambda column: take(column, rows))
+
+    def _picked(self, request_index: Array, pick: Callable[[Column], Column]) -> ExampleBatch:
+        """The examples that `pick` takes of every column; `request_index` (K,) as it picks it."""
+        requests, index = np.unique(request_index, return_inverse=True)
         per_request = {name: _some(getattr(self, name), requests) for name in (*_REQUEST_NAMES, *_REQUEST_META)}
-        per_example = {name: cut(getattr(self, name), start, stop) for name in ("ad_id", *_EXAMPLE_META)}
+        per_example = {name: pick(getattr(self, name)) for name in ("ad_id", *_EXAMPLE_META)}
         per_example["request_index"] = index.astype(np.int32)
         columns = {name: _some(column, requests) for name, column in self.request.items()}
-        candidate = {name: cut(column, start, stop) for name, column in self.candidate.items()}
+        candidate = {name: pick(column) for name, column in self.candidate.items()}
         fields: dict[str, Any] = {**per_request, **per_example}
         return ExampleBatch(kind=self.kind, request=columns, candidate=candidate, extra=self.extra, **fields)
 

@@ -6,7 +6,7 @@ from streams.contract.schema import Schema
 from trainer.future.config import UpdateConfig
 from trainer.future.exponentiated import ExponentiatedGradient
 from trainer.future.generator import LearnedWeights
-from trainer.future.mixers import FixedWeights, Mixer, RandomWeights, decaying, newest_only, uniform
+from trainer.future.mixers import FixedWeights, Mixer, RandomWeights, RecordedGrams, decaying, newest_only, uniform
 
 
 def build_mixer(config: UpdateConfig, schema: Schema, seed: int) -> Mixer:
@@ -23,6 +23,8 @@ def build_mixer(config: UpdateConfig, schema: Schema, seed: int) -> Mixer:
             return RandomWeights(b, seed)
         case "fixed":
             return FixedWeights(config.fixed)
+        case "hindsight":
+            return RecordedGrams(b)
         case "eg":
             return ExponentiatedGradient(b, config.eg_rate)
         case "attention" | "linear":

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streams.contract.errors import InputError
+from trainer.strategies.config import ModulatorConfig, ReservoirConfig
 
-Weighing = Literal["uniform", "newest", "decay", "random", "fixed", "attention", "linear", "eg"]
-"""attention: softmax over the generator's outputs; linear: without; eg: exponentiated gradient."""
+Method = Literal["mix", "spmf", "asmg"]
+"""mix: the newest rounds in one weighted loss; spmf: the newest and a reservoir; asmg: of checkpoints, one model."""
+Weighing = Literal["uniform", "newest", "decay", "random", "fixed", "attention", "linear", "eg", "hindsight"]
+"""attention: softmax over the generator's outputs; linear: without; eg: exponentiated gradient; hindsight: the best
+fixed ones, from a first pass over the same data."""
 Mode = Literal["paper", "live"]
 
 
@@ -27,15 +31,22 @@ class GeneratorConfig:
     learning_rate: float = 0.05
     ridge: float = 0.1
     """Pull towards uniform weights, for each squared distance: unbiased Gram matrices need not be definite."""
+    max_negative: float = 1.0
+    """Without softmax: what the weights below 0 may add up to. 1 carries a trend of two rounds on to the next."""
+
+    def __post_init__(self) -> None:
+        if not self.max_negative >= 0:
+            raise InputError("must be 0 or more", field="generator.max_negative", value=self.max_negative)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpdateConfig:
     """Learning from a window of rounds; without it every example is learnt once, when it comes."""
 
+    method: Method = "mix"
     weighing: Weighing = "uniform"
     num_rounds: int = 3
-    """b: the rounds that are mixed."""
+    """b: the rounds that are mixed; of asmg, the checkpoints."""
     mode: Mode = "paper"
     round_seconds: float = 600.0
     """Of event time, in UTC from the epoch on: 86,400 are calendar days."""
@@ -45,6 +56,10 @@ class UpdateConfig:
     """Of `fixed`: the weights, newest first."""
     eg_rate: float = 0.2
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    reach: float = 2.0
+    """How far a negative weight may push a logit to the wrong side of the log odds of the mean label."""
+    reservoir: ReservoirConfig = field(default_factory=ReservoirConfig)
+    modulator: ModulatorConfig = field(default_factory=ModulatorConfig)
     snapshots: int = 2
     """Paper mode: how many of the models visited in a round's training the gradients are measured at."""
     gram_every: int = 64
@@ -58,6 +73,11 @@ class UpdateConfig:
                 raise InputError("must be at least 1", field=f"update.{name}", value=getattr(self, name))
         if not self.round_seconds >= 1:
             raise InputError("must be at least 1 second", field="update.round_seconds", value=self.round_seconds)
+        if self.mode == "live" and not self.has_live_form:
+            raise InputError("learns whole rounds only", field="update.mode", value=self.mode,
+                             remedy="leave -live out; fgd-B-live and batch-window-B-live learn live")  # fmt: skip
+        if not self.reach > 0:
+            raise InputError("must be above 0", field="update.reach", value=self.reach)
         if self.weighing == "fixed" and len(self.fixed) != self.num_rounds:
             raise InputError(f"needs {self.num_rounds} weights, newest first", field="update.fixed", value=self.fixed)
 
@@ -68,5 +88,10 @@ class UpdateConfig:
 
     @property
     def learns_weights(self) -> bool:
-        """Whether the weights follow from measured gradients."""
-        return self.weighing in ("attention", "linear", "eg")
+        """Whether the weights follow from measured gradients, which are then measured."""
+        return self.method == "mix" and self.weighing in ("attention", "linear", "eg", "hindsight")
+
+    @property
+    def has_live_form(self) -> bool:
+        """Whether it can learn step by step, too."""
+        return self.method == "mix" and self.weighing != "hindsight"

@@ -4,8 +4,9 @@
     tokens (b, d)  ── self-attention ──>  z (b, d)  ── MLP ──>  logits (b,)  ── softmax ──>  weights (b,)
 
 It begins with uniform weights. Without the softmax the weights are the logits, moved to the sum 1: they
-can be negative or above 1, so a trend can be carried on, and nothing keeps them near the rounds. With
-a free sum they could climb the losses, as Adam and Adagrad forget a mix's size but not its sign.
+can be negative or above 1, so a trend can be carried on. With a free sum they could climb the losses, as
+Adam and Adagrad forget a mix's size but not its sign. Weights below 0 add up to -max_negative at most:
+beyond it all are drawn towards uniform, which keeps their sum and their direction.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Generator(nn.Module):
         super().__init__()
         self._num_rounds = num_rounds
         self._softmax = softmax
+        self._max_negative = config.max_negative
         dim, random = config.dim, torch.Generator().manual_seed(seed)
         self.embedding = nn.Parameter(torch.randn(config.buckets, dim, generator=random) / dim**0.5)
         self.of_dense = nn.Parameter(torch.randn(num_dense, dim, generator=random) / max(num_dense, 1) ** 0.5)
@@ -49,7 +51,9 @@ class Generator(nn.Module):
         hidden = torch.relu(attended.reshape(-1) @ self.inner + self.inner_bias)
         # Divided by the width's root, or a wide layer would multiply the rate at which the weights move.
         logits = hidden @ self.outer / len(self.outer) ** 0.5 + self.outer_bias
-        return torch.softmax(logits, dim=-1) if self._softmax else logits - logits.mean() + 1.0 / self._num_rounds
+        if self._softmax:
+            return torch.softmax(logits, dim=-1)
+        return bounded(logits - logits.mean() + 1.0 / self._num_rounds, self._max_negative)
 
 
 class LearnedWeights:
@@ -114,6 +118,20 @@ class LearnedWeights:
         num_dense = len(self.generator.of_dense)
         dense = [_pooled(each.dense, each, self._config) if each else np.zeros(num_dense) for each in rounds]
         return torch.from_numpy(np.stack(counts)).float(), torch.from_numpy(np.stack(dense)).float()
+
+
+def bounded(weights: Tensor, max_negative: float) -> Tensor:
+    """Weights (b,) of sum 1, drawn towards uniform until those below 0 add up to -max_negative at most.
+
+    Drawn by a share s, weights 1/b + s d have the negative sum max over sets S of -|S|/b - s (sum of d in S),
+    and the worst set of each size holds the lowest: so s is the least of b quotients.
+    """
+    b = len(weights)
+    away = weights - 1.0 / b
+    below = -torch.sort(away).values.cumsum(0)
+    allowed = max_negative + torch.arange(1, b + 1, dtype=weights.dtype) / b
+    share = (allowed / below.clamp(min=1e-12)).min().clamp(max=1.0)
+    return 1.0 / b + share * away
 
 
 def _pooled(sums: Array, summary: Summary, config: GeneratorConfig) -> Array:

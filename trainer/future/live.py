@@ -23,18 +23,19 @@ from streams.contract.schema import Schema
 from trainer.future.build import build_mixer, num_dense
 from trainer.future.gradients import Halves, gram_at
 from trainer.future.gram import Floats, relative
-from trainer.future.merge import merged
+from trainer.future.replaying import ReplayingLearner
 from trainer.future.round_store import RoundStore
 from trainer.future.summary import empty_summary, summary_from
 from trainer.future.window import halves_of
 from trainer.learner import Learner, Scored
 from trainer.prepare import Learnable, Preparer
 from trainer.recipes import RecipeConfig, check_trainable
+from trainer.strategies.taught import step_learner
 
 _NO_PERIOD = -(2**62)
 
 
-class WindowLearner(Learner):
+class WindowLearner(ReplayingLearner):
     """A learner with a window of rounds on disk and a mixer."""
 
     def __init__(self, schema: Schema, recipe: RecipeConfig, folder: Path, *, device: str = "cpu") -> None:
@@ -59,13 +60,10 @@ class WindowLearner(Learner):
         newest_ms = int(examples.event_time_ms.max())
         self._enter_round(newest_ms // self._config.round_ms)
         self._mix(learnable)
-        batch = self._rows(features, learnable.seen, newest_ms)
-        self._begin_rows(batch)
         replayed = self._replayed()
-        whole = merged([batch, *(self.find(each) for each in replayed)])
-        logits = self._forward(whole)
+        whole, logits = self._together(learnable, replayed)
         predicted = logits.detach().float().cpu().numpy()[: len(examples)]
-        self._check_finite(predicted)
+        self.check_finite(predicted)
         losses = self.progressive.add(examples, predicted)
         together = concat_batches([examples, *(each.examples for each in replayed)])
         self._update_by_shares(logits, together, self._shares([examples, *(each.examples for each in replayed)]))
@@ -163,5 +161,5 @@ def continual_learner(schema: Schema, recipe: RecipeConfig, folder: Path, *, dev
     """
     check_trainable(recipe)
     if recipe.update is None:
-        return Learner(schema, recipe, device=device)
+        return step_learner(schema, recipe, device=device)
     return WindowLearner(schema, recipe, folder, device=device)

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from streams.contract.columns import Array
-from trainer.future.gram import Floats, Gram
+from trainer.future.gram import Floats, Gram, mean_gram
 from trainer.future.summary import Summary
 
 
@@ -68,6 +68,26 @@ class RandomWeights(FixedWeights):
     def weights(self, t: int) -> Floats:
         drawn: Floats = np.random.default_rng([self._seed, t]).dirichlet(np.ones(len(self._weights)))
         return drawn
+
+
+class RecordedGrams(FixedWeights):
+    """Uniform, and keeps what was measured: the first pass of weights that are known in hindsight."""
+
+    def __init__(self, num_rounds: int) -> None:
+        super().__init__([1.0 / num_rounds] * num_rounds)
+        self.grams: list[Gram] = []
+
+    def learn(self, t: int, grams: Sequence[Gram]) -> None:
+        """Keeps the mean of a round's, so that every round counts the same."""
+        self.grams.append(mean_gram(grams))
+
+    def state(self) -> dict[str, Array]:
+        keys = ("among", "with_target", "target", "size")
+        return {key: np.array([getattr(gram, key) for gram in self.grams]) for key in keys}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        rows = zip(state["among"], state["with_target"], state["target"], state["size"], strict=True)
+        self.grams = [Gram(among, of_target, float(target), float(size)) for among, of_target, target, size in rows]
 
 
 def uniform(num_rounds: int) -> FixedWeights:

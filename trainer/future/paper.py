@@ -12,26 +12,24 @@ no lineages yet: there theta_{t+1} is theta_t after one pass over round t.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from streams.contract.errors import InputError
-from streams.contract.examples import ExampleBatch
+from streams.contract.columns import Array
 from streams.contract.schema import Schema
 from trainer.future.build import build_mixer, num_dense
-from trainer.future.gradients import Theta, gram_at, remember
+from trainer.future.gradients import gram_at
 from trainer.future.gram import Floats, Gram, relative
-from trainer.future.mixers import uniform
-from trainer.future.round_store import RoundStore
+from trainer.future.mixers import Mixer, uniform
+from trainer.future.rounds import Rounds
 from trainer.future.summary import Summary, empty_summary
+from trainer.future.theta import Theta, remember
 from trainer.future.window import halves_of, mixed, side_by_side
-from trainer.learner import Learner, Scored
+from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
-from trainer.prepare import Preparer
-from trainer.progressive import Progressive
+from trainer.prepare import Learnable
 from trainer.recipes import RecipeConfig
 
 
@@ -48,59 +46,29 @@ class Mix:
     forecast_error: float
 
 
-class PaperRounds:
+class PaperRounds(Rounds):
     """Predicts and scores every example with the deployed model; learns between rounds."""
 
-    def __init__(self, schema: Schema, recipe: RecipeConfig, folder: Path, *, device: str = "cpu") -> None:
-        """`folder` holds the window of rounds. Raises InputError, UnavailableError."""
-        assert recipe.update is not None, "a recipe with rounds"
-        self._schema, self._recipe, self._config, self._device = schema, recipe, recipe.update, device
-        self.progressive = Progressive(recipe.progressive)
+    def __init__(
+        self, schema: Schema, recipe: RecipeConfig, folder: Path, *, device: str = "cpu", mixer: Mixer | None = None
+    ) -> None:
+        """`folder` holds the window of rounds; `mixer` stands for the recipe's. Raises InputError, UnavailableError."""
+        super().__init__(schema, recipe, folder, device=device)
         self.mixes: list[Mix] = []
-        self.mixer = build_mixer(recipe.update, schema, recipe.tables.seed)
-        self._store = RoundStore(folder)
-        self._prepare = Preparer(schema)
+        self.mixer = mixer or build_mixer(self._config, schema, recipe.tables.seed)
         self._lineages: dict[int, Learner] = {0: Learner(schema, recipe, device=device)}
         self._visited: list[Theta] = []
         self._summary = self._empty()
-        self._t = 0
-        self._period: int | None = None
-        self._weights = uniform(recipe.update.num_rounds).weights(0)
-
-    def take(self, examples: ExampleBatch) -> Scored:
-        """Predicts and scores E examples; rounds that end on the way are learnt. Raises as a learner does."""
-        parts = []
-        for period, part in self._by_period(examples):
-            if self._period is not None and period > self._period:
-                self._end_round()
-            self._period = period
-            parts.append(self._score(part))
-        return Scored(np.concatenate([part.logit for part in parts]), np.concatenate([part.loss for part in parts]))
+        self._weights = uniform(self._config.num_rounds).weights(0)
 
     def deployed(self) -> Learner:
         """The model that serves the present round."""
         return self._lineages[self._t % self._config.num_rounds]
 
-    def learner_of_steps(self) -> Learner:
-        """Raises InputError: the models here learn between rounds."""
-        raise InputError("learns whole rounds, with no delay of labels", field="recipe", value=self._recipe.name,
-                         remedy=f"use {self._recipe.name}-live, or leave delays out")  # fmt: skip
-
-    def _by_period(self, examples: ExampleBatch) -> Iterator[tuple[int, ExampleBatch]]:
-        """Runs of examples by period of the data's clock; one that comes late belongs to the present period."""
-        periods = examples.event_time_ms[examples.request_index] // self._config.round_ms
-        periods = np.maximum.accumulate(np.concatenate([[self._period or periods[0]], periods]))[1:]
-        begins = np.flatnonzero(np.diff(periods, prepend=periods[0] - 1))
-        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(examples)], strict=True):
-            yield int(periods[begin]), examples.slice(begin, end)
-
-    def _score(self, examples: ExampleBatch) -> Scored:
-        learnable = self._prepare(examples)
+    def _predict(self, learnable: Learnable) -> Array:
         logit = self.deployed().predict(learnable)
-        loss = self.progressive.add(examples, logit)
-        self._store.append(self._t, examples)
         self._summary.add(learnable)
-        return Scored(logit, loss)
+        return logit
 
     def _end_round(self) -> None:
         """Round t has been scored: the mixer learns from it, then the next model does."""

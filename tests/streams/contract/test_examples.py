@@ -111,6 +111,15 @@ def test_slices_put_together_equal_the_whole(candidates: list[int], size: int) -
         assert as_rows(concat_batches(slices)) == as_rows(batch)
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_taken_examples_come_in_their_order_with_their_own_requests(candidates: list[int], random: Any) -> None:
+    batch = example_batch(candidates)
+    rows = random.choices(range(len(batch)), k=7) if len(batch) else []
+    taken = batch.take(np.array(rows, dtype=np.int64))
+    assert as_rows(taken) == [as_rows(batch)[row] for row in rows]
+    assert taken.num_requests == len({batch.impression_id[batch.request_index[row]] for row in rows})
+
+
 def test_column_that_one_batch_lacks_is_none_there() -> None:
     left, right = example_batch([1]), example_batch([1], start=5)
     del right.candidate["price"]

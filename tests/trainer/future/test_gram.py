@@ -12,8 +12,9 @@ from streams.contract.columns import Array
 from streams.contract.examples import ExampleBatch
 from tests.support.toy_examples import toy_batch, toy_recipe, toy_schema
 from trainer.admission import AdmissionConfig
-from trainer.future.gradients import gram_at, remember
+from trainer.future.gradients import gram_at
 from trainer.future.gram import Gram, best_on_simplex, gram_of, mean_gram, relative
+from trainer.future.theta import remember
 from trainer.future.window import mixed
 from trainer.learner import Learner
 from trainer.prepare import Learnable, Preparer

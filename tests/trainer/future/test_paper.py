@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import torch
 from streams.contract.columns import Array
 from streams.contract.errors import FreshetError, InputError
 from streams.contract.examples import ExampleBatch
-from tests.support.toy_examples import START_MS, toy_batch, toy_recipe, toy_schema
+from tests.support.round_batches import REQUESTS_A_ROUND, round_batches
+from tests.support.toy_examples import toy_batch, toy_recipe, toy_schema
 from trainer.future.config import UpdateConfig, Weighing
 from trainer.future.mixers import FixedWeights
 from trainer.future.paper import PaperRounds
@@ -23,22 +23,12 @@ from trainer.learner import Learner
 from trainer.learner_state import learner_tensors
 from trainer.recipes import RecipeConfig, recipe
 
-REQUESTS_A_ROUND = 40
-BATCH_REQUESTS = 16
 B = 3
 
 
 def with_rounds(weighing: Weighing, *, b: int = B, **changes: object) -> RecipeConfig:
     update = UpdateConfig(weighing=weighing, num_rounds=b, round_seconds=REQUESTS_A_ROUND)
     return toy_recipe(name=weighing, update=replace(update, **changes))  # type: ignore[arg-type]
-
-
-def batches(num_rounds: int) -> Iterator[ExampleBatch]:
-    """Batches that do not end where rounds do."""
-    first = -(START_MS // 1000) % REQUESTS_A_ROUND
-    total = first + num_rounds * REQUESTS_A_ROUND
-    for start in range(first, total, BATCH_REQUESTS):
-        yield toy_batch(min(BATCH_REQUESTS, total - start), start=start)
 
 
 def run(folder: Path, config: RecipeConfig, data: list[ExampleBatch]) -> tuple[PaperRounds, list[Array]]:
@@ -48,7 +38,7 @@ def run(folder: Path, config: RecipeConfig, data: list[ExampleBatch]) -> tuple[P
 
 @pytest.mark.parametrize("weighing", ["attention", "random"])
 def test_labels_of_a_round_change_no_prediction_within_it(weighing: Weighing, tmp_path: Path) -> None:
-    clean = list(batches(7))
+    clean = list(round_batches(7))
     _, expected = run(tmp_path / "clean", with_rounds(weighing), clean)
     seen = 0
     for poisoned_round in (4, 6):
@@ -79,13 +69,13 @@ def test_reading_a_round_that_is_not_scored_whole_raises(tmp_path: Path, monkeyp
         return read(store, t, record)
 
     monkeypatch.setattr(RoundStore, "read", guarded)
-    for batch in batches(7):
+    for batch in round_batches(7):
         rounds.take(batch)
     assert max(reads) == 5
 
 
 def test_model_that_diverged_stops_when_it_predicts(tmp_path: Path) -> None:
-    rounds, _ = run(tmp_path, with_rounds("attention"), list(batches(6)))
+    rounds, _ = run(tmp_path, with_rounds("attention"), list(round_batches(6)))
     scored = rounds.progressive.lifetime.scores()
     with torch.no_grad():
         next(rounds.deployed().network.parameters()).fill_(np.nan)
@@ -96,8 +86,8 @@ def test_model_that_diverged_stops_when_it_predicts(tmp_path: Path) -> None:
 
 def test_untrained_generator_is_the_batch_window_bit_for_bit(tmp_path: Path) -> None:
     still = with_rounds("attention", generator=replace(UpdateConfig().generator, steps=0))
-    window, window_logits = run(tmp_path / "a", with_rounds("uniform"), list(batches(8)))
-    future, future_logits = run(tmp_path / "b", still, list(batches(8)))
+    window, window_logits = run(tmp_path / "a", with_rounds("uniform"), list(round_batches(8)))
+    future, future_logits = run(tmp_path / "b", still, list(round_batches(8)))
     np.testing.assert_array_equal(np.concatenate(window_logits), np.concatenate(future_logits))
     for part, tensors in learner_tensors(window.deployed()).items():
         for name, tensor in tensors.items():
@@ -118,7 +108,7 @@ def test_each_lineage_learns_each_example_once_in_order_of_rounds(
         step(learner, learnable, share)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Learner, "learn_shares", counted)
-    rounds, _ = run(tmp_path, with_rounds("random"), list(batches(10)))
+    rounds, _ = run(tmp_path, with_rounds("random"), list(round_batches(10)))
     assert len(learnt) == B
     assert {count for counter in learnt.values() for count in counter.values()} == {1}
     newest = learnt[id(rounds.deployed())]
@@ -127,7 +117,7 @@ def test_each_lineage_learns_each_example_once_in_order_of_rounds(
 
 
 def test_gradients_teach_the_mixer_and_the_account_tells_weights_and_error(tmp_path: Path) -> None:
-    rounds, _ = run(tmp_path, with_rounds("attention"), list(batches(9)))
+    rounds, _ = run(tmp_path, with_rounds("attention"), list(round_batches(9)))
     assert [mix.t for mix in rounds.mixes] == [4, 5, 6, 7]
     np.testing.assert_allclose(rounds.mixes[0].weights, 1 / 3, atol=1e-6)
     assert not np.allclose(rounds.mixes[-1].weights, 1 / 3, atol=1e-4)
@@ -135,13 +125,13 @@ def test_gradients_teach_the_mixer_and_the_account_tells_weights_and_error(tmp_p
 
 
 def test_window_of_one_round_is_the_incremental_update(tmp_path: Path) -> None:
-    rounds, logits = run(tmp_path, with_rounds("uniform", b=1), list(batches(6)))
+    rounds, logits = run(tmp_path, with_rounds("uniform", b=1), list(round_batches(6)))
     assert isinstance(rounds.mixer, FixedWeights)
     assert sum(map(len, logits)) == rounds.progressive.lifetime.scores().examples == 6 * REQUESTS_A_ROUND * 4
 
 
 def test_window_on_disk_holds_no_more_rounds_than_are_mixed_and_scored(tmp_path: Path) -> None:
-    run(tmp_path, with_rounds("uniform"), list(batches(9)))
+    run(tmp_path, with_rounds("uniform"), list(round_batches(9)))
     assert len(list(tmp_path.glob("round-*"))) <= B + 1
 
 
