@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from bench.machine import describe
-from bench.process_memory import Memory, memory_of
+from bench.memory_slope import Samples, slopes
+from bench.process_memory import memory_of
 from bench.soak_traffic import MILLISECONDS_PER_REQUEST, Progress, Traffic
 from freshet.stack import Bounds, Stack, StackConfig
 from streams.command import say
@@ -36,14 +34,6 @@ class SoakConfig:
     num_events: int = 2_000_000
     sample_seconds: float = 2.0
     bounds: Bounds = _BOUNDS
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Events joined, and each process' memory, look by look."""
-
-    num_events: list[int] = field(default_factory=list)
-    memory: dict[str, list[Memory]] = field(default_factory=dict)
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
@@ -78,39 +68,6 @@ def measure_soak(config: SoakConfig) -> dict[str, Any]:
         "held_constant": {**asdict(config.bounds), "milliseconds_per_impression": MILLISECONDS_PER_REQUEST},
         **slopes(samples, warm_up_events),
     }  # fmt: skip
-
-
-def slopes(samples: Samples, warm_up_events: float) -> dict[str, Any]:
-    """Growth and sizes by process behind the warm-up. Raises FreshetError with too few looks."""
-    events = np.array(samples.num_events, dtype=np.float64)
-    settled = events >= warm_up_events
-    if len(np.unique(events[settled])) < 3:
-        raise FreshetError("too few looks behind the warm-up", field="sample_seconds", value=int(settled.sum()),
-                           remedy="look more often, or replay more events")  # fmt: skip
-    sizes = {
-        name: np.array([[memory.resident, memory.anonymous] for memory in seen])[settled]
-        for name, seen in samples.memory.items()
-    }
-    millions = events[settled] / 1e6
-    return {
-        "slope_mib_per_million_events": {name: _slope(millions, size[:, 0]) for name, size in sizes.items()},
-        "anonymous_slope_mib_per_million_events": {name: _slope(millions, size[:, 1]) for name, size in sizes.items()},
-        "resident_mib": {name: _ends(size[:, 0]) for name, size in sizes.items()},
-        "anonymous_mib": {name: _ends(size[:, 1]) for name, size in sizes.items()},
-    }
-
-
-def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    """The median slope over all pairs of looks (Theil and Sen): a checkpoint's short peak does not tilt it."""
-    one, other = np.triu_indices(len(x), k=1)
-    apart = x[other] > x[one]
-    one, other = one[apart], other[apart]
-    return round(float(np.median((y[other] - y[one]) / (x[other] - x[one]))), 2)
-
-
-def _ends(size: npt.NDArray[np.float64]) -> dict[str, float]:
-    return {"first": round(float(size[0]), 1), "last": round(float(size[-1]), 1),
-            "largest": round(float(size.max()), 1)}  # fmt: skip
 
 
 def _soak(stack: Stack, traffic: Traffic, config: SoakConfig) -> tuple[Samples, dict[str, int]]:

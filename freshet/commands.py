@@ -29,7 +29,7 @@ from streams.replay import in_time_order
 
 _UP_WINDOW_SECONDS = 600.0
 
-BENCHES = ("serve", "train", "publish", "soak", "future")
+BENCHES = ("serve", "train", "publish", "soak", "future", "overheads")
 
 
 def _add_addresses(parser: ArgumentParser) -> None:

@@ -115,8 +115,9 @@ class Changes:
         since.ads.extend(ads)
         if len(evicted):
             since.evict(evicted)
-        since.settled_ms.append(settled_ms)
-        since.num_settled += len(settled_ms)
+        if len(settled_ms):
+            since.settled_ms.append(settled_ms)
+            since.num_settled += len(settled_ms)
         if since.num_settled > 2 * _MOST_TIMES:
             since.settled()
 

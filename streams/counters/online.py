@@ -88,9 +88,7 @@ class OnlineCounters:
         weight = examples.weight[dated].astype(np.float64)
         # The show that a correction belongs to was counted with its example.
         shows = np.where(examples.correction[dated], 0.0, weight)
-        settled = np.tile(examples.decided_time_ms[dated], len(each))
-        outcomes = np.tile(weight * examples.label[dated], len(each))
-        self.state.add(Outcomes(each.ravel(), settled, np.tile(shows, len(each)), outcomes))
+        self.state.add(Outcomes(each, examples.decided_time_ms[dated], shows, weight * examples.label[dated]))
 
     def _without(self, examples: ExampleBatch, late: Array) -> ExampleBatch:
         if (late & ~examples.correction).any():

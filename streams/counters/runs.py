@@ -10,10 +10,13 @@ search and one decay, however many outcomes came in between, and whatever came l
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from streams.contract.columns import Array
 
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
@@ -25,13 +28,14 @@ LAST_MS = (1 << TIME_BITS) - 1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """entries (N,) rising; sums (N, H, 2); its newest time; the first batch in it, and the clock when that came."""
+    """entries (N,) rising; sums (N, H, 2); its newest time; the clock when the first of it came."""
 
     entries: Ints
     sums: Sums
     newest_ms: int
-    first_batch: int
     first_clock_ms: int
+    level: int = 0
+    """How many times over it was put together from smaller ones."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -49,34 +53,41 @@ class Run:
 
 def entries_of(slots: Ints, times_ms: Ints) -> Ints:
     """(N,): slot -1, which nothing has, comes before all others."""
-    return (slots << TIME_BITS) | np.clip(times_ms, 0, LAST_MS)
+    entries: Ints = (slots << TIME_BITS) | np.clip(times_ms, 0, LAST_MS)
+    return entries
 
 
 def decay(elapsed_ms: Ints, half_lives_ms: Sums) -> Sums:
     """What is left (N, H, 1) of 1 after (N,) milliseconds."""
-    left: Sums = np.exp2(-elapsed_ms[:, None] / half_lives_ms)
+    left: Sums = np.exp2(elapsed_ms[:, None] / -half_lives_ms)
     return left[:, :, None]
 
 
-def new_run(entries: Ints, shows: Sums, outcomes: Sums, half_lives_ms: Sums, batch: int, clock_ms: int) -> Run:
-    """A run of N > 0 outcomes (N,) in any order; those of one slot and moment become one entry."""
-    distinct, places = np.unique(entries, return_inverse=True)
-    counts = [np.bincount(places, weights=each, minlength=len(distinct)) for each in (shows, outcomes)]
-    added = np.stack(counts, axis=1)
-    sums = np.repeat(added[:, None, :], len(half_lives_ms), axis=1)
-    newest_ms = int((distinct & LAST_MS).max())
-    return Run(distinct, _accumulated(distinct, sums, half_lives_ms), newest_ms, batch, clock_ms)
+def distinct_entries(entries: Ints, added: Sums) -> tuple[Ints, Sums]:
+    """(entries (M,) rising, what was added (M, 2)) of outcomes (N,), (N, 2) in any order: one slot's of one moment are
+    one entry."""
+    order = np.argsort(entries)
+    ordered = entries[order]
+    firsts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    summed: Sums = np.add.reduceat(added[order], firsts, axis=0)
+    return ordered[firsts], summed
+
+
+def new_run(entries: Ints, added: Sums, half_lives_ms: Sums, clock_ms: int) -> Run:
+    """A run of distinct entries (N,), N > 0, and what was added (N, 2) by each."""
+    newest_ms = int((entries & LAST_MS).max())
+    return Run(entries, _accumulated(entries, added, half_lives_ms), newest_ms, clock_ms)
 
 
 def add_before(run: Run, entries: Ints, half_lives_ms: Sums, out: Sums) -> None:
-    """Adds to `out` (M, H, 2) what each slot of `entries` (M,) had come to before that time."""
-    places = np.searchsorted(run.entries, entries, side="left") - 1
-    rows = _same_slot(run, places, entries)
-    out[rows] += _decayed(run, places[rows], entries[rows], half_lives_ms)
+    """Adds to `out` (M, H, 2) what each slot of `entries` (M,) had come to in the run before that time."""
+    places = np.searchsorted(run.entries, entries) - 1
+    rows = np.flatnonzero(same_slot(run, places, entries))
+    out[rows] += sums_at(run, places[rows], entries[rows], half_lives_ms)
 
 
 def merged(older: Run, newer: Run, half_lives_ms: Sums) -> Run:
-    """Both as one: each entry gets what the other run knows of its slot up to that moment."""
+    """Both as one, which know nothing of each other: an entry gets what the other holds of its slot up to it."""
     starts = np.searchsorted(newer.entries, older.entries)
     equal = newer.entries[np.minimum(starts, len(newer) - 1)] == older.entries
     ends_newer = starts + equal
@@ -90,38 +101,70 @@ def merged(older: Run, newer: Run, half_lives_ms: Sums) -> Run:
         (newer, older, ends_older, places[len(older) :]),
     ):
         entries[at], sums[at] = own.entries, own.sums
-        rows = _same_slot(other, ends - 1, own.entries)
-        sums[at[rows]] += _decayed(other, ends[rows] - 1, own.entries[rows], half_lives_ms)
+        rows = np.flatnonzero(same_slot(other, ends - 1, own.entries))
+        sums[at[rows]] += sums_at(other, ends[rows] - 1, own.entries[rows], half_lives_ms)
     kept = np.append(entries[1:] != entries[:-1], True)
     newest_ms = max(older.newest_ms, newer.newest_ms)
-    return Run(entries[kept], sums[kept], newest_ms, older.first_batch, older.first_clock_ms)
+    return Run(entries[kept], sums[kept], newest_ms, older.first_clock_ms)
 
 
-def last_of_each_slot(run: Run) -> Ints:
+def last_of_each_slot(entries: Ints) -> Ints:
     """Places (S,) of each slot's newest entry."""
-    slots = run.slots
+    slots = entries >> TIME_BITS
     return np.flatnonzero(np.append(slots[1:] != slots[:-1], True))
 
 
-def _same_slot(run: Run, places: Ints, entries: Ints) -> Ints:
-    """Rows whose place in the run holds the slot that the entry is of."""
-    found = run.entries[np.maximum(places, 0)] >> TIME_BITS
-    return np.flatnonzero((places >= 0) & (found == entries >> TIME_BITS))
+def same_slot(run: Run, places: Ints, entries: Ints) -> npt.NDArray[np.bool_]:
+    """(N,): whether there is such a place in the run and it holds the slot that the entry is of."""
+    found: Ints = run.entries.take(places, mode="clip") >> TIME_BITS
+    same: npt.NDArray[np.bool_] = (found == entries >> TIME_BITS) & (places >= 0)
+    return same
 
 
-def _decayed(run: Run, places: Ints, entries: Ints, half_lives_ms: Sums) -> Sums:
-    elapsed_ms = (entries & LAST_MS) - (run.entries[places] & LAST_MS)
-    sums: Sums = run.sums[places] * decay(elapsed_ms, half_lives_ms)
+def sums_at(run: Run, places: Ints, entries: Ints, half_lives_ms: Sums) -> Sums:
+    """The sums (N, H, 2) at places (N,) of the run, decayed to the time of the entries (N,) of the same slots."""
+    elapsed_ms = entries - run.entries[places]
+    sums: Sums = run.sums.take(places, axis=0) * decay(elapsed_ms, half_lives_ms)
     return sums
 
 
-def _accumulated(entries: Ints, sums: Sums, half_lives_ms: Sums) -> Sums:
+def runs_state(runs: Sequence[Run], lives: int) -> dict[str, Array]:
+    """Runs as arrays for a checkpoint."""
+    figures = [(len(run), run.newest_ms, run.first_clock_ms, run.level) for run in runs]
+    return {
+        "entries": np.concatenate([np.zeros(0, dtype=np.int64), *(run.entries for run in runs)]),
+        "sums": np.concatenate([np.zeros((0, lives, 2)), *(run.sums for run in runs)]),
+        "runs": np.array(figures, dtype=np.int64).reshape(-1, 4),
+    }
+
+
+def runs_from(state: Mapping[str, Array]) -> list[Run]:
+    """The inverse of `runs_state`."""
+    runs, at = [], 0
+    for length, *figures in state["runs"].tolist():
+        piece = slice(at, at + length)
+        runs.append(Run(state["entries"][piece].copy(), state["sums"][piece].copy(), *figures))
+        at += length
+    return runs
+
+
+def _accumulated(entries: Ints, added: Sums, half_lives_ms: Sums) -> Sums:
     """Running sums within each slot (N, H, 2): entry i adds entry i - 1, then i - 2, i - 4, ... with all they hold."""
-    slots, times_ms = entries >> TIME_BITS, entries & LAST_MS
-    rank = np.arange(len(entries)) - np.searchsorted(slots, slots)
-    step, highest = 1, int(rank.max(initial=0))
-    while step <= highest:
-        rows = np.flatnonzero(rank >= step)
-        sums[rows] += sums[rows - step] * decay(times_ms[rows] - times_ms[rows - step], half_lives_ms)
+    sums = np.repeat(added[:, None, :], len(half_lives_ms), axis=1)
+    rows, rank = np.arange(len(entries)), _ranks(entries)
+    step = 1
+    while len(rows := rows[rank[rows] >= step]):
+        before = rows - step
+        elapsed_ms = entries[rows] - entries[before]
+        sums[rows] += sums[before] * decay(elapsed_ms, half_lives_ms)
         step *= 2
     return sums
+
+
+def _ranks(entries: Ints) -> Ints:
+    """(N,): how many entries of the same slot stand before it."""
+    slots = entries >> TIME_BITS
+    places = np.arange(len(entries))
+    firsts = np.append(True, slots[1:] != slots[:-1])
+    ranks: Ints = places - np.maximum.accumulate(np.where(firsts, places, 0))
+    return ranks

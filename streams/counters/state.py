@@ -1,10 +1,8 @@
 """Decayed shows and outcomes of many keys, as they stood at any moment of late.
 
-K keys, H half-lives. What came within the horizon lies in runs that know every moment; what is older
-is folded into one sum a key:
-
-    outcomes ──> new run ──merged──> runs ──older than the horizon──> base (K, H, 2) at base_ms (K,)
-                   └──────── read: base + runs, decayed to the moment asked for ────────┘
+K keys, H half-lives. What comes in order of time goes into the ledger, what comes behind later ones to the
+stragglers; what a key had come to is the sum of what both have of it. Both know every moment within the
+horizon, and keep what is older as one sum a key.
 
 The content is a function of the sequence of batches alone.
 """
@@ -22,27 +20,23 @@ from streams.contract.counters import Counter, half_lives_of
 from streams.contract.errors import InputError
 from streams.counters.keys import BatchKeys
 from streams.counters.keyspace import Ints, KeySpace, Numbers
-from streams.counters.runs import (
-    Run,
-    Sums,
-    add_before,
-    decay,
-    entries_of,
-    last_of_each_slot,
-    merged,
-    new_run,
-)
+from streams.counters.ledger import Ledger
+from streams.counters.punctuality import Punctuality
+from streams.counters.runs import Sums, entries_of
+from streams.counters.stragglers import Stragglers
 
 _MAX_ENTRIES = 2_000_000
+_MAX_WAITING = 16_384
+"""Entries that may wait for batches that come late, or those of four batches; then these are stragglers."""
 _PARTS_OF_HORIZON = 4
-"""A run takes in what comes for so much of the horizon; then it stays as it is until it is folded."""
 _EVICT_FRACTION = 1 / 16
 _NONE = BatchKeys(np.zeros(0, dtype=np.int16), np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """N settled outcomes, a slot each (-1 where there is none), when settled, shows and outcomes: all (N,)."""
+    """N settled outcomes of each of C counters: their slots (C, N) or (N,), -1 where there is none; when settled,
+    shows and outcomes (N,)."""
 
     slots: Ints
     settled_ms: Ints
@@ -62,13 +56,12 @@ class CounterState:
         self.num_dropped = 0
         """Outcomes of keys for which there was no room."""
         self._max_entries = max_entries
-        self._base: Sums = np.zeros((capacity, len(self.half_lives_ms), 2))
-        self._base_ms: Ints = np.zeros(capacity, dtype=np.int64)
-        self._last_batch: Ints = np.zeros(capacity, dtype=np.int64)
-        self._runs: list[Run] = []
+        self._punctuality = Punctuality()
+        part_ms = self.horizon_ms // _PARTS_OF_HORIZON
+        self._ledger = Ledger(capacity, self.half_lives_ms, part_ms)
+        self._stragglers = Stragglers(capacity, self.half_lives_ms, part_ms)
         self._clock_ms: int = -1
         self._folded_ms: int = -1
-        self._batch = 0
         self.keys.admit(np.zeros(1, dtype=np.int16), np.zeros(1, dtype=np.int64))
 
     @property
@@ -78,21 +71,23 @@ class CounterState:
 
     @property
     def num_entries(self) -> int:
-        """What the runs hold."""
-        return sum(map(len, self._runs))
+        """Outcomes within the horizon, those of one key and moment together."""
+        return self._ledger.num_entries + self._stragglers.num_entries
+
+    @property
+    def num_stragglers(self) -> int:
+        """Of these, those that came behind later ones."""
+        return self._stragglers.num_entries
 
     @property
     def num_bytes(self) -> int:
-        """Memory in use: keys, base, runs."""
-        of_runs = sum(run.entries.nbytes + run.sums.nbytes for run in self._runs)
-        a_key = self._base[0].nbytes + self._base_ms.itemsize + self._last_batch.itemsize
-        return int(self.keys.num_bytes + len(self.keys) * a_key + of_runs)
+        """Memory in use: keys, what each of them has come to, what is within the horizon."""
+        cell = 2 * len(self.half_lives_ms) * 8
+        return self.keys.num_bytes + len(self.keys) * 3 * (cell + 8) + self.num_entries * (cell + 8)
 
     def admit(self, numbers: Numbers, ids: Ints) -> tuple[Ints, BatchKeys]:
-        """Begins a batch: (the slot of each of its keys (N,), -1 where there is no room; keys evicted for them)."""
-        self._batch += 1
+        """(The slot of each of a batch's keys (N,), -1 where there is no room; keys evicted for them)."""
         slots = self.keys.lookup(numbers, ids)
-        self._last_batch[slots[slots >= 0]] = self._batch
         missing = np.flatnonzero(slots < 0)
         evicted = _NONE
         if len(missing):
@@ -100,41 +95,38 @@ class CounterState:
             new = np.append(True, (np.diff(ids[order]) != 0) | (np.diff(numbers[order]) != 0))
             firsts = order[new]
             if len(firsts) > self.keys.num_free:
-                evicted = self._evict(len(firsts) - self.keys.num_free)
+                evicted = self._evict(len(firsts) - self.keys.num_free, slots[slots >= 0])
             given = self.keys.admit(numbers[firsts], ids[firsts])
-            self._last_batch[given[given >= 0]] = self._batch
             slots[order] = given[np.cumsum(new) - 1]
         return slots, evicted
 
     def add(self, new: Outcomes) -> None:
         """Counts the batch's outcomes, in any order."""
-        self._clock_ms = max(self._clock_ms, int(new.settled_ms.max(initial=-1)))
+        if not len(new.settled_ms):
+            return
+        self._clock_ms = max(self._clock_ms, int(new.settled_ms.max()))
+        until_ms = self._punctuality.until(int(new.settled_ms.min()))
+        if len(self._ledger.waiting) > max(_MAX_WAITING, 4 * new.slots.size):
+            until_ms = self._punctuality.front_ms - 1
+        self._ledger.settle(until_ms, self._clock_ms)
         kept = np.flatnonzero(new.slots >= 0)
-        self.num_dropped += len(new.slots) - len(kept)
+        self.num_dropped += new.slots.size - len(kept)
         if len(kept):
-            entries = entries_of(new.slots[kept], new.settled_ms[kept])
-            shows, outcomes = new.shows[kept], new.outcomes[kept]
-            self._push(new_run(entries, shows, outcomes, self.half_lives_ms, self._batch, self._clock_ms))
-        while self._runs and self._is_over(self._runs[0]):
-            self._fold(self._runs.pop(0))
+            at = kept % len(new.settled_ms)
+            added = np.stack([new.shows, new.outcomes], axis=1)[at]
+            self._sort(new.slots.ravel()[kept], new.settled_ms[at], added)
+        self._fold()
 
     def read(self, slots: Ints, at_ms: Ints) -> Sums:
         """(N, H, 2): what each key had come to before its moment, decayed to it; zeros for slot -1, and where
         `reaches` is False."""
-        # In order, a search begins where the one before has just been: several times as fast.
-        order = np.argsort(entries_of(slots, at_ms))
-        slots, at_ms = slots[order], at_ms[order]
+        nothing = (slots < 0) | ~self.reaches(at_ms)
+        if not nothing.any():
+            return self._sums(slots, at_ms)
+        rows = np.flatnonzero(~nothing)
         sums = np.zeros((len(slots), len(self.half_lives_ms), 2))
-        entries = entries_of(slots, at_ms)
-        for run in self._runs:
-            add_before(run, entries, self.half_lives_ms, sums)
-        rows = np.flatnonzero(slots >= 0)
-        elapsed_ms = np.maximum(at_ms[rows] - self._base_ms[slots[rows]], 0)
-        sums[rows] += self._base[slots[rows]] * decay(elapsed_ms, self.half_lives_ms)
-        sums[~self.reaches(at_ms)] = 0.0
-        in_order = np.empty_like(sums)
-        in_order[order] = sums
-        return in_order
+        sums[rows] = self._sums(slots[rows], at_ms[rows])
+        return sums
 
     def reaches(self, at_ms: Ints) -> npt.NDArray[np.bool_]:
         """Whether the moments (N,) are late enough to be told apart from what came after them."""
@@ -143,77 +135,75 @@ class CounterState:
 
     def totals(self, slots: Ints) -> Sums:
         """(N, H, 2): all that was counted of slots that hold a key, decayed to one millisecond behind `clock_ms`."""
-        at_ms = np.full(len(slots), self._clock_ms + 1)
-        sums: Sums = self._base[slots] * decay(at_ms - self._base_ms[slots], self.half_lives_ms)
-        for run in self._runs:
-            add_before(run, entries_of(slots, at_ms), self.half_lives_ms, sums)
-        return sums
+        return self._sums(slots, np.full(len(slots), self._clock_ms + 1))
 
     def state(self) -> dict[str, Array]:
         """Everything, as arrays for a checkpoint."""
         slots = self.keys.held
-        none = (np.zeros(0, dtype=np.int64), np.zeros((0, len(self.half_lives_ms), 2)))
-        return {
-            **{f"keys.{name}": array for name, array in self.keys.state().items()},
-            "base": self._base[slots], "base_ms": self._base_ms[slots], "last_batch": self._last_batch[slots],
-            "entries": np.concatenate([run.entries for run in self._runs] or [none[0]]),
-            "sums": np.concatenate([run.sums for run in self._runs] or [none[1]]),
-            "runs": np.array([_figures(run) for run in self._runs], dtype=np.int64).reshape(-1, 4),
-            "clock": np.array([self._clock_ms, self._folded_ms, self._batch, self.num_dropped]),
+        parts = {
+            "keys": self.keys.state(), "ledger": self._ledger.state(slots),
+            "stragglers": self._stragglers.state(slots), "punctuality": self._punctuality.state(),
         }  # fmt: skip
+        arrays = {f"{part}.{name}": array for part, named in parts.items() for name, array in named.items()}
+        return {**arrays, "clock": np.array([self._clock_ms, self._folded_ms, self.num_dropped])}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """The inverse of `state`, for the same counters. Raises InputError where it holds other half-lives."""
-        if state["base"].shape[1] != len(self.half_lives_ms):
-            raise InputError("the checkpoint has other counters", field="counters.half_lives_seconds",
-                             value=state["base"].shape[1], remedy="resume with the schema that made it")  # fmt: skip
-        self.keys.load_state({n.removeprefix("keys."): a for n, a in state.items() if n.startswith("keys.")})
+        latest = state.get("ledger.latest")
+        if latest is None or latest.shape[1] != len(self.half_lives_ms):
+            raise InputError("the checkpoint has other counters, or those of an earlier version",
+                             field="counters.half_lives_seconds", value=None if latest is None else latest.shape[1],
+                             remedy="resume with what made it, or begin in another folder")  # fmt: skip
         slots = state["keys.slots"]
-        self._base[slots], self._base_ms[slots] = state["base"], state["base_ms"]
-        self._last_batch[slots] = state["last_batch"]
-        self._runs, at = [], 0
-        for length, *figures in state["runs"].tolist():
-            piece = slice(at, at + length)
-            self._runs.append(Run(state["entries"][piece].copy(), state["sums"][piece].copy(), *figures))
-            at += length
-        self._clock_ms, self._folded_ms, self._batch, self.num_dropped = map(int, state["clock"])
+        self.keys.load_state(_part(state, "keys"))
+        self._ledger.load_state(slots, _part(state, "ledger"))
+        self._stragglers.load_state(slots, _part(state, "stragglers"))
+        self._punctuality.load_state(_part(state, "punctuality"))
+        self._clock_ms, self._folded_ms, self.num_dropped = map(int, state["clock"])
 
-    def _evict(self, wanted: int) -> BatchKeys:
-        """Frees the keys of least decayed weight, a sixteenth at once; those that the runs hold stay."""
-        oldest_batch = self._runs[0].first_batch if self._runs else self._batch
-        slots = self.keys.held[1:]
-        slots = slots[self._last_batch[slots] < oldest_batch]
-        age = (self._clock_ms - self._base_ms[slots]) / self.half_lives_ms[-1]
-        weight = np.log2(np.maximum(self._base[slots, -1, 0], 1e-300)) - age
+    def _sums(self, slots: Ints, at_ms: Ints) -> Sums:
+        entries = entries_of(slots, at_ms)
+        sums = self._ledger.read(slots, at_ms, entries)
+        self._stragglers.add_to(sums, slots, at_ms, entries)
+        return sums
+
+    def _sort(self, slots: Ints, settled_ms: Ints, added: Sums) -> None:
+        """Outcomes (N,), (N, 2) into the ledger, or to the stragglers."""
+        entries = entries_of(slots, settled_ms)
+        late = settled_ms <= self._ledger.settled_ms
+        if late.any():
+            self._stragglers.add(entries[late], added[late], self._clock_ms)
+            entries, added = entries[~late], added[~late]
+        if len(entries):
+            self._ledger.add(entries, added)
+
+    def _fold(self) -> None:
+        """Forgets the moments of what is older than the horizon, and of what is too much."""
+        over_ms = self._clock_ms - self.horizon_ms
+        while stores := [store for store in (self._ledger, self._stragglers) if store.runs]:
+            oldest = min(stores, key=lambda store: store.runs[0].newest_ms)
+            if oldest.runs[0].newest_ms > over_ms and self.num_entries <= self._max_entries:
+                return
+            self._folded_ms = max(self._folded_ms, oldest.fold_oldest())
+
+    def _evict(self, wanted: int, own: Ints) -> BatchKeys:
+        """Frees the keys of least decayed weight, a sixteenth at once; those within the horizon and `own` stay."""
+        stay = np.zeros(self.keys.capacity, dtype=np.bool_)
+        stay[0] = stay[own] = True
+        self._ledger.mark(stay)
+        self._stragglers.mark(stay)
+        slots = self.keys.held
+        slots = slots[~stay[slots]]
+        shows = self.totals(slots)[:, -1, 0]
         number = max(wanted, int(_EVICT_FRACTION * self.keys.capacity))
-        gone = np.sort(slots[np.lexsort((slots, weight))[:number]])
+        gone = np.sort(slots[np.lexsort((slots, shows))[:number]])
         evicted = BatchKeys(*self.keys.keys_at(gone))
         self.keys.remove(gone)
-        self._base[gone], self._base_ms[gone] = 0.0, 0
+        self._ledger.forget(gone)
+        self._stragglers.forget(gone)
         return evicted
 
-    def _push(self, run: Run) -> None:
-        """Adds the newest run; merges, so that there are few."""
-        self._runs.append(run)
-        part_ms = self.horizon_ms // _PARTS_OF_HORIZON
-        while len(self._runs) > 1:
-            older, newer = self._runs[-2:]
-            if len(older) > 2 * len(newer) or self._clock_ms - older.first_clock_ms > part_ms:
-                break
-            self._runs[-2:] = [merged(older, newer, self.half_lives_ms)]
 
-    def _is_over(self, run: Run) -> bool:
-        return run.newest_ms <= self._clock_ms - self.horizon_ms or self.num_entries > self._max_entries
-
-    def _fold(self, run: Run) -> None:
-        last = last_of_each_slot(run)
-        slots, times_ms = run.slots[last], run.times_ms[last]
-        to_ms = np.maximum(self._base_ms[slots], times_ms)
-        before = self._base[slots] * decay(to_ms - self._base_ms[slots], self.half_lives_ms)
-        self._base[slots] = before + run.sums[last] * decay(to_ms - times_ms, self.half_lives_ms)
-        self._base_ms[slots] = to_ms
-        self._folded_ms = max(self._folded_ms, int(times_ms.max()))
-
-
-def _figures(run: Run) -> list[int]:
-    return [len(run), run.newest_ms, run.first_batch, run.first_clock_ms]
+def _part(state: Mapping[str, Array], name: str) -> dict[str, Array]:
+    prefix = f"{name}."
+    return {path.removeprefix(prefix): array for path, array in state.items() if path.startswith(prefix)}

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import overheads
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
+from bench.memory_slope import Samples, slopes
 from bench.plain_torch import PlainConfig, PlainLearner, to_tensors
 from bench.process_memory import Memory, memory_of
-from bench.soak import Samples, slopes
 from bench.train import load_criteo_schema
 from bench.whole_loop import Lap
 from streams.contract.errors import FreshetError
@@ -39,6 +40,14 @@ def test_equal_ne_of_a_tiny_run_tells_both_sides_and_all_choices(tmp_path: Path)
     assert len(found["plain"]["tried"]) == 1
     if found["freshet"] is not None:
         assert found["freshet"]["normalized_entropy"] <= found["plain"]["normalized_entropy"]
+
+
+def test_overheads_of_a_tiny_run_tell_the_ratio_and_each_learners_slope(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overheads, "LEARNERS", ("defer",))
+    config = overheads.OverheadsConfig(impressions=120, repeats=1, examples=2_048, looks=8)
+    found = overheads.measure(config)
+    assert found["counters"]["processor_ratio"] > 0
+    assert {"anonymous_slope_mib_per_million_examples", "anonymous_mib"} <= set(found["memory"]["defer"])
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:

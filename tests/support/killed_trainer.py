@@ -20,10 +20,9 @@ from typing import Any
 import xxhash
 
 from streams.log.event_log import open_log
-from tests.support.toy_examples import toy_recipe, toy_schema
+from tests.support.killed_cases import LEARNERS, ROUNDS
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.checkpoint_files import Content, read_files
-from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
 from trainer.source import SourceConfig
 
@@ -31,9 +30,10 @@ CHECKPOINT_STEPS = 7
 MOST_STEPS_A_LIFE = 30
 
 
-def run(address: str, topic: str, folder: Path, *, kills: int, seed: int = 0) -> dict[str, Any]:
+def run(address: str, topic: str, folder: Path, *, kills: int, case: str = "plain", seed: int = 0) -> dict[str, Any]:
     """Trains over the log to its end in another process with so many kills on the way; what `main` reports."""
-    command = [sys.executable, "-W", "ignore", "-m", __name__, address, topic, str(folder), str(kills), str(seed)]
+    arguments = [address, topic, str(folder), case, str(kills), str(seed)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -51,7 +51,13 @@ def digest(content: Content) -> dict[str, str]:
     return digests
 
 
-def train(address: str, topic: str, folder: Path, steps: int) -> None:
+def rounds_on_disk(folder: Path) -> dict[str, str]:
+    """A checksum of each round that a window has beside the checkpoints; empty without a window."""
+    paths = sorted((folder / ROUNDS).glob("*"))
+    return {path.name: xxhash.xxh3_128_hexdigest(path.read_bytes()) for path in paths}
+
+
+def train(address: str, topic: str, folder: Path, case: str, steps: int) -> None:
     """One life: writes a line to the pipe `steps` after every batch."""
     log = open_log(address)
     store = CheckpointStore(folder)
@@ -64,19 +70,19 @@ def train(address: str, topic: str, folder: Path, steps: int) -> None:
         checkpoint=CheckpointConfig(every_steps=CHECKPOINT_STEPS, every_seconds=0),
         progress_seconds=0,
     )
-    trainer = Trainer(log, Learner(toy_schema(), toy_recipe()), store, config, on_progress=tell)
+    trainer = Trainer(log, LEARNERS[case](folder), store, config, on_progress=tell)
     trainer.resume()
     trainer.run()
     store.close()
     log.close()
 
 
-def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rng: random.Random) -> bool:
+def live_once(address: str, topic: str, folder: Path, case: str, kill_after: int | None, rng: random.Random) -> bool:
     """Forks a trainer and kills it after so many batches (None: never); whether it came to the end."""
     heard, told = os.pipe()
     child = os.fork()
     if child == 0:
-        train(address, topic, folder, told)
+        train(address, topic, folder, case, told)
         os._exit(0)
     os.close(told)
     if kill_after is not None:
@@ -92,14 +98,14 @@ def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rn
 
 
 def main() -> None:
-    address, topic, folder, kills, seed = *sys.argv[1:3], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-    rng, killed = random.Random(seed), 0
+    address, topic, folder, case = *sys.argv[1:3], Path(sys.argv[3]), sys.argv[4]
+    kills, rng, killed = int(sys.argv[5]), random.Random(int(sys.argv[6])), 0
     while killed < kills:
-        killed += not live_once(address, topic, folder, rng.randrange(MOST_STEPS_A_LIFE), rng)
-    live_once(address, topic, folder, None, rng)
-    store = CheckpointStore(folder)
-    content = read_files(folder / store.names()[-1])
-    report = {"killed": killed, "step": content.step, "digest": digest(content), "state": content.state}
+        killed += not live_once(address, topic, folder, case, rng.randrange(MOST_STEPS_A_LIFE), rng)
+    live_once(address, topic, folder, case, None, rng)
+    content = read_files(folder / CheckpointStore(folder).names()[-1])
+    report = {"killed": killed, "step": content.step, "digest": digest(content), "state": content.state,
+              "rounds": rounds_on_disk(folder)}  # fmt: skip
     sys.stdout.write(json.dumps(report) + "\n")
 
 

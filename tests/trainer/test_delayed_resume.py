@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from streams.contract.examples import ExampleBatch, Mark, concat_batches
+from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
+from tests.support.killed_cases import corrected
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
@@ -20,17 +19,6 @@ from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
 from trainer.source import SourceConfig
-
-
-def corrected(batch: ExampleBatch, seed: int) -> ExampleBatch:
-    """Some of the batch's negatives, clicked later."""
-    rng = np.random.default_rng(seed)
-    rows = np.flatnonzero((batch.label < 0.5) & (rng.random(len(batch)) < 0.3))
-    parts = [batch.slice(row, row + 1) for row in rows.tolist()]
-    whole = concat_batches(parts)
-    ones = np.ones(len(whole), dtype=np.float32)
-    late_ms = np.full(len(whole), 90_000, dtype=np.int64)
-    return replace(whole, label=ones, correction=ones > 0, delay_ms=late_ms)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.contract.counters import Counter
+from streams.contract.errors import InputError
 from streams.counters.keys import BatchKeys
 from streams.counters.keyspace import Ints, KeySpace
 from streams.counters.runs import Sums
@@ -120,3 +121,54 @@ def test_slots_are_given_lowest_first_and_given_again() -> None:
     again = KeySpace(3)
     again.load_state(keys.state())
     assert again.lookup(numbers(4), np.array([6, 7, 8, 9])).tolist() == [1, 0, 2, -1]
+
+
+def test_partitions_that_lie_apart_are_counted_exactly_whichever_comes_behind() -> None:
+    rng = np.random.default_rng(3)
+    state, ids, times = state_of(), [], []
+    for n in range(80):
+        apart_ms = 20_000 if n >= 40 else 500
+        behind_ms = apart_ms * (n % 2)
+        ids.append(rng.integers(0, 8, 20))
+        times.append(1000 * n + 30_000 - behind_ms + np.sort(rng.integers(0, 1000, 20)))
+        count(state, ids[-1], times[-1])
+    assert state.num_stragglers > 0
+    all_ids, all_times = np.concatenate(ids), np.concatenate(times)
+    for ago_ms in (0, 700, 15_000, 45_000):
+        at_ms = state.clock_ms + 1 - ago_ms
+        sums = read(state, np.arange(8), at_ms)
+        for each in range(8):
+            past = at_ms - all_times[(all_ids == each) & (all_times < at_ms)]
+            for place, life in enumerate(LIVES):
+                assert sums[each, place, 0] == pytest.approx((0.5 ** (past / 1000 / life)).sum(), rel=1e-12)
+
+
+def test_stream_in_order_has_no_stragglers() -> None:
+    state = state_of()
+    for n in range(50):
+        count(state, np.arange(8), 1000 * n + 125 * np.arange(8))
+    assert state.num_stragglers == 0
+
+
+def test_counts_of_an_earlier_version_are_refused_with_the_remedy() -> None:
+    old = {name: array for name, array in state_of().state().items() if not name.startswith("ledger.")}
+    with pytest.raises(InputError, match="earlier version"):
+        state_of().load_state(old)
+
+
+def test_state_with_stragglers_is_resumed_bit_identically() -> None:
+    rng = np.random.default_rng(4)
+    batches = [(rng.integers(0, 30, 20), 1000 * n + 60_000 - 20_000 * (n % 2) * (n >= 40)) for n in range(160)]
+    through, resumed, most = state_of(capacity=20), state_of(capacity=20), 0
+    for n, (ids, begin_ms) in enumerate(batches):
+        times = begin_ms + np.arange(20)
+        count(through, ids, times)
+        count(resumed, ids, times)
+        most = max(most, through.num_stragglers)
+        if n % 23 == 22:
+            again = state_of(capacity=20)
+            again.load_state({name: array.copy() for name, array in resumed.state().items()})
+            resumed = again
+    assert most > 0
+    for name, array in through.state().items():
+        np.testing.assert_array_equal(array, resumed.state()[name], err_msg=name)
