@@ -20,9 +20,7 @@ from bench.machine import describe
 from bench.memory_slope import Samples, slopes
 from bench.process_memory import Memory
 from bench.recipe_cost import compare
-from streams import schemas
 from streams.command import say
-from streams.contract.schema import load_schema
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import open_dataset
 from trainer.instant_join import labelled_batches
@@ -67,7 +65,8 @@ def measure(config: OverheadsConfig) -> dict[str, Any]:
 
 def _counters(config: OverheadsConfig) -> dict[str, Any]:
     dataset = open_dataset(DATA, DatasetOptions(max_impressions=config.impressions))
-    schema = load_schema(Path(schemas.__file__).with_name("simulator_counters.toml"))
+    schema = dataset.schema
+    assert schema is not None, "the simulator has a schema"
     batches = list(labelled_batches(dataset.observed, kind="click", batch_size=256))
     split = len(batches) // 3
     return compare(*PAIR, schema, batches[:split], batches[split:], config.repeats)

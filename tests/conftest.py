@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.log.event_log import EventLog, TopicPartition, open_log
 from tests.support.kafka_server import KafkaServer, new_server
@@ -23,6 +24,9 @@ _KAFKA_CLIENT_WARNINGS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # How long inputs take to draw says how busy the machine is, not whether a property holds.
+    settings.register_profile("any-machine", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    settings.load_profile("any-machine")
     for warning in _KAFKA_CLIENT_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
 

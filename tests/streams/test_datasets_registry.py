@@ -11,7 +11,6 @@ import pytest
 from streams.contract.columns import column_from_values
 from streams.contract.errors import InputError
 from streams.contract.features import FeatureTransform
-from streams.contract.schema import load_schema
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import FORMATS, open_dataset, schema_path
 from tests.support.shared_data import shared_data
@@ -99,14 +98,4 @@ def test_schema_files_are_each_of_a_format() -> None:
     specs = [*(f"{name}:x" for name in FORMATS), "simulator:criteo"]
     known = {path for path in map(schema_path, specs) if path}
     folder = next(iter(known)).parent
-    with_counters = {path for path in folder.glob("*_counters.toml") if path.with_stem(path.stem[:-9]) in known}
-    assert set(folder.glob("*.toml")) == known | with_counters
-
-
-@pytest.mark.parametrize("name", ["globo", "simulator"])
-def test_schema_with_counters_has_the_features_of_the_one_without(name: str) -> None:
-    plain = schema_path(f"{name}:x")
-    assert plain is not None
-    counted = load_schema(plain.with_stem(f"{plain.stem}_counters"))
-    assert counted.counters
-    assert counted.features == load_schema(plain).features
+    assert set(folder.glob("*.toml")) == known

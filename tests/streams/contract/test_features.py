@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -147,10 +148,10 @@ def test_schema_with_a_mistake_is_refused_by_field(old: str, new: str, field: st
 
 
 def test_schema_without_counters_has_the_hash_it_had_before_there_were_any() -> None:
-    assert load_schema(SCHEMAS / "globo.toml").hash == "9982b8d47691d7c4"
-    assert load_schema(SCHEMAS / "simulator.toml").hash == "b6eb5d2364cb1323"
-    assert load_schema(SCHEMAS / "globo_counters.toml").hash != "9982b8d47691d7c4"
-    assert "counters" not in schema_to_json(load_schema(SCHEMAS / "globo.toml"))
+    globo, simulator = (load_schema(SCHEMAS / name) for name in ("globo.toml", "simulator.toml"))
+    assert msgspec.structs.replace(globo, counters=()).hash == "9982b8d47691d7c4" != globo.hash
+    assert msgspec.structs.replace(simulator, counters=()).hash == "b6eb5d2364cb1323" != simulator.hash
+    assert "counters" not in schema_to_json(msgspec.structs.replace(globo, counters=()))
 
 
 @pytest.mark.parametrize(
