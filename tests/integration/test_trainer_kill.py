@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from streams.contract.examples import Mark
-from streams.log.event_log import EventLog, TopicPartition
-from tests.support.killed_trainer import run
+from streams.log.event_log import EventLog, TopicPartition, open_log
+from tests.support.killed_trainer import WHILE_WRITING, run
 from tests.support.toy_examples import append_all, toy_batch
 
 PARTITIONS = 2
 RECORDS = 60
 KILLS = 20
+KILLS_WHILE_WRITING = 5
 
 
 def fill(log: EventLog, partitions: Sequence[TopicPartition]) -> int:
@@ -39,5 +40,21 @@ def test_trainer_killed_twenty_times_ends_bit_identical_to_uninterrupted(
     killed = run(log_address, topic, tmp_path / "killed", kills=KILLS)
     assert killed["killed"] == KILLS
     assert whole["state"]["counters"]["examples"] == num_examples
+    assert killed["state"] == whole["state"]
+    assert killed["digest"] == whole["digest"]
+
+
+@pytest.mark.slow
+def test_trainer_killed_while_checkpoints_are_written_resumes_the_ones_before_and_ends_bit_identical(
+    tmp_path: Path,
+) -> None:
+    address = f"embedded:{tmp_path / 'log'}"
+    log = open_log(address)
+    log.create_topic("examples", PARTITIONS)
+    fill(log, log.partitions("examples"))
+    whole = run(address, "examples", tmp_path / "whole", kills=0)
+    killed = run(address, "examples", tmp_path / "killed", kills=KILLS_WHILE_WRITING, when=WHILE_WRITING)
+    assert killed["killed"] == KILLS_WHILE_WRITING
+    assert killed["cut_short"] > 0
     assert killed["state"] == whole["state"]
     assert killed["digest"] == whole["digest"]

@@ -2,7 +2,7 @@
 
 The modules are loaded once, then every life of the trainer is a fork: it opens the log, resumes
 the newest checkpoint and trains until its parent sends SIGKILL, or the stream's final marks are
-reached.
+reached. The kill comes at any moment, or only while a checkpoint is being written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ from trainer.source import SourceConfig
 
 CHECKPOINT_STEPS = 7
 MOST_STEPS_A_LIFE = 30
+WHILE_WRITING = "while a checkpoint is written"
 
 
-def run(address: str, topic: str, folder: Path, *, kills: int, seed: int = 0) -> dict[str, Any]:
+def run(
+    address: str, topic: str, folder: Path, *, kills: int, seed: int = 0, when: str = "any moment"
+) -> dict[str, Any]:
     """Trains over the log to its end in another process with so many kills on the way; what `main` reports."""
-    command = [sys.executable, "-W", "ignore", "-m", __name__, address, topic, str(folder), str(kills), str(seed)]
+    arguments = [address, topic, str(folder), str(kills), str(seed), when]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -71,7 +75,7 @@ def train(address: str, topic: str, folder: Path, steps: int) -> None:
     log.close()
 
 
-def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rng: random.Random) -> bool:
+def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rng: random.Random, when: str) -> bool:
     """Forks a trainer and kills it after so many batches (None: never); whether it came to the end."""
     heard, told = os.pipe()
     child = os.fork()
@@ -82,7 +86,10 @@ def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rn
     if kill_after is not None:
         for _ in range(kill_after):
             os.read(heard, 1)
-        time.sleep(rng.random() * 0.02)
+        if when == WHILE_WRITING:
+            _wait_until_writing(folder, child)
+        else:
+            time.sleep(rng.random() * 0.02)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     os.close(heard)
@@ -91,15 +98,28 @@ def live_once(address: str, topic: str, folder: Path, kill_after: int | None, rn
     return status == 0
 
 
+def _wait_until_writing(folder: Path, child: int) -> None:
+    """Returns once a checkpoint is half written, or the trainer has come to its end."""
+    while not half_written(folder) and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.0001)
+
+
+def half_written(folder: Path) -> bool:
+    """Whether a checkpoint has been begun and has no name yet."""
+    return any(folder.glob(".unfinished-step-*"))
+
+
 def main() -> None:
     address, topic, folder, kills, seed = *sys.argv[1:3], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-    rng, killed = random.Random(seed), 0
+    rng, killed, cut_short, when = random.Random(seed), 0, 0, sys.argv[6]
     while killed < kills:
-        killed += not live_once(address, topic, folder, rng.randrange(MOST_STEPS_A_LIFE), rng)
-    live_once(address, topic, folder, None, rng)
+        killed += not live_once(address, topic, folder, rng.randrange(MOST_STEPS_A_LIFE), rng, when)
+        cut_short += half_written(folder)
+    live_once(address, topic, folder, None, rng, when)
     store = CheckpointStore(folder)
     content = read_files(folder / store.names()[-1])
-    report = {"killed": killed, "step": content.step, "digest": digest(content), "state": content.state}
+    report = {"killed": killed, "cut_short": cut_short, "step": content.step, "digest": digest(content),
+              "state": content.state}  # fmt: skip
     sys.stdout.write(json.dumps(report) + "\n")
 
 
