@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from freshet.doctor import run_checks
+from freshet.first_version import FirstVersionConfig
 from freshet.health import health_of
 from freshet.inputs import check_inputs
 from freshet.processes import interrupt_on_terminate
@@ -28,6 +29,7 @@ from streams.join.options import add_windows, windows_of
 from streams.replay import in_time_order
 
 _UP_WINDOW_SECONDS = 600.0
+_LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
 BENCHES = ("serve", "train", "publish", "soak", "future", "overheads")
 
@@ -57,13 +59,14 @@ def _configure_demo(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-bad-lines", type=int, default=0)
     parser.add_argument("--dir", type=Path, default=None, help="keep everything here (default: a temporary folder)")
+    parser.add_argument("--no-wait", action="store_true", help="do not pause the traffic until a first version serves")
     parser.add_argument("--no-open", action="store_true", help="do not open the console in a browser")
 
 
 def _demo(args: Namespace) -> Result:
     from freshet.demo import DemoConfig, render_demo, run_demo
 
-    traffic = TrafficConfig(clients=args.clients, rate_per_second=args.rate)
+    traffic = TrafficConfig(clients=args.clients, rate_per_second=args.rate, first_version=_first_version(args))
     config = DemoConfig(num_events=args.events, traffic=traffic)
     milliseconds("window-seconds", args.window_seconds, least=1)
     options = DatasetOptions(seed=args.seed, max_bad_lines=args.max_bad_lines, negatives=args.negatives)
@@ -93,6 +96,13 @@ def _demo(args: Namespace) -> Result:
         finally:
             stack.stop()
     return result
+
+
+def _first_version(args: Namespace) -> FirstVersionConfig | None:
+    """When the demo's traffic waits for a version: never where labels alone take long to settle, or if told not to."""
+    if args.no_wait or args.window_seconds > _LONGEST_WINDOW_WAITED_FOR_SECONDS:
+        return None
+    return FirstVersionConfig(patience_seconds=args.window_seconds + 5)
 
 
 def _render_demo(result: Result) -> str:

@@ -59,7 +59,7 @@ def _run(
     stack: Stack, log: EventLog, counted: _Counted, config: DemoConfig, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     started = time.monotonic()
-    traffic = Traffic(stack.gateway_url, config.traffic, _every_second(stack, progress))
+    traffic = Traffic(stack.gateway_url, config.traffic, _every_second(stack, progress), progress)
     sent = asyncio.run(traffic.run(counted))
     progress(f"{sent.requests} requests answered in {time.monotonic() - started:.0f} s; waiting until all is learnt")
     store = open_row_store(stack.config.redis, model=stack.config.model)

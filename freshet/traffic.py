@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from freshet.first_version import FirstVersion, FirstVersionConfig
 from streams.contract.errors import InputError
 from streams.contract.events import Event, Feedback, Impression
 
@@ -49,6 +50,8 @@ class TrafficConfig:
 
     clients: int = 8
     rate_per_second: float = 0.0
+    first_version: FirstVersionConfig | None = None
+    """When to pause until a first version serves; None: never."""
 
     def __post_init__(self) -> None:
         if self.clients < 1:
@@ -61,11 +64,19 @@ class TrafficConfig:
 class Traffic:
     """Sends events through a gateway and keeps the account."""
 
-    def __init__(self, url: str, config: TrafficConfig, progress: Callable[[TrafficResult], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        config: TrafficConfig,
+        progress: Callable[[TrafficResult], None],
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """`progress` is called again and again, `say` when something of note happens."""
         self.result = TrafficResult()
         self._url = url
         self._config = config
         self._progress = progress
+        self._first = None if config.first_version is None else FirstVersion(url, config.first_version, say)
         self._open: dict[str, asyncio.Task[None]] = {}
         self._feedback: list[dict[str, Any]] = []
         self._encode = msgspec.json.Encoder().encode
@@ -91,6 +102,8 @@ class Traffic:
         for event in events:
             self._progress(self.result)
             if isinstance(event, Impression):
+                if self._first is not None:
+                    await self._first.wait(session, self.result.candidates, lambda: self._progress(self.result))
                 await self._pace(started)
                 await slots.acquire()
                 self._open[event.event_id] = asyncio.create_task(self._score(session, event, slots))
@@ -100,7 +113,8 @@ class Traffic:
     async def _pace(self, started: float) -> None:
         if not self._config.rate_per_second:
             return
-        due = started + self.result.requests / self._config.rate_per_second
+        paused = 0.0 if self._first is None else self._first.paused_seconds
+        due = started + paused + self.result.requests / self._config.rate_per_second
         wait = due - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)

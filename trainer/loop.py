@@ -2,9 +2,9 @@
 
     examples ─> source ─> prepare ┆ thread ┆ ─> predict, score, learn ─> checkpoint?  publish?
 
-A checkpoint holds the model and where the log stands behind its last batch, in one commit. After a
-kill the newest one is resumed, and the same batches follow: the model is the one of a run that was
-never interrupted.
+A checkpoint holds the model and where the log stands behind its last batch, in one commit; it is copied
+between two batches and written while the next ones are learnt. After a kill the newest one is resumed,
+and the same batches follow: the model is the one of a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog
 from trainer.aside import DeadLetterSender
 from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
-from trainer.checkpoint_files import Content
+from trainer.checkpoint_writer import CheckpointWriter, Saved
 from trainer.counting import count
 from trainer.cursor import Cursor, cursor_from_state, cursor_to_state
 from trainer.delta import Publisher
@@ -112,6 +112,7 @@ class Trainer:
         self._log = log
         self._learner = learner
         self._checkpoints = checkpoints
+        self._writer = CheckpointWriter(checkpoints)
         self._config = replace(config, source=replace(config.source, kind=recipe.kind, batch_size=recipe.batch_size))
         self._topic = config.source.topic
         self._offering = Offering(learner, publisher, self._topic) if publisher else None
@@ -151,14 +152,15 @@ class Trainer:
             on_bad_request=self._aside.bad_request, stop=self._stop, depth=self._config.prefetch,
         )  # fmt: skip
         self._timing.begin(self._learner.counters.examples, self._config.checkpoint.every_seconds)
-        try:
-            for prepared in ahead:
-                if prepared is not None:
-                    self._turn(prepared)
-                self._keep_up()
-        finally:
-            ahead.close()
-        self._save()
+        with closing(self._writer):
+            try:
+                for prepared in ahead:
+                    if prepared is not None:
+                        self._turn(prepared)
+                    self._keep_up()
+            finally:
+                ahead.close()
+            self._save_last()
         self.offer()
         progress = self.progress()
         self._on_progress(progress)
@@ -204,38 +206,49 @@ class Trainer:
     def _keep_up(self) -> None:
         """Publishes, saves and tells what is due; called while nothing comes, too, or the last batch would wait."""
         self.offer()
+        self._settle()
         if self._checkpoint_due():
             self._save()
         if self._timing.progress_due(self._learner.counters.step, self._config.progress_seconds):
             self._on_progress(self.progress())
 
     def _checkpoint_due(self) -> bool:
-        config, timing = self._config.checkpoint, self._timing
-        if self._cursor is self._saved_cursor:
+        config, timing, now = self._config.checkpoint, self._timing, time.monotonic()
+        if self._writer.is_busy or self._cursor is self._saved_cursor or now < timing.not_before:
             return False
         steps = self._learner.counters.step - timing.saved_step
         by_steps = config.every_steps > 0 and steps >= config.every_steps
-        by_time = config.every_seconds > 0 and time.monotonic() >= timing.save_at
-        return by_steps or by_time
+        return by_steps or (config.every_seconds > 0 and now >= timing.save_at)
 
     def _save(self) -> None:
-        """Commits a checkpoint. Where the disk refuses, training goes on and it is tried again later."""
-        began, step = time.monotonic(), self._learner.counters.step
+        """Begins a checkpoint of what is learnt now."""
         assert self._cursor is not None, "nothing is saved before the run has begun"
-        state = {**learner_values(self._learner), "cursor": cursor_to_state(self._cursor), "topic": self._topic}
+        learner = self._learner
+        state = {**learner_values(learner), "cursor": cursor_to_state(self._cursor), "topic": self._topic}
+        self._writer.begin(learner.counters.step, learner_tensors(learner), state, self._cursor)
+
+    def _settle(self, *, wait: bool = False) -> None:
+        """Takes account of a checkpoint that the disk has now. Where it refused, it is tried again later."""
         try:
-            self._timing.checkpoint = self._checkpoints.save(Content(step, learner_tensors(self._learner), state))
+            saved = self._writer.settle(wait=wait)
         except UnavailableError as error:
             _LOGGER.error("%s", error)
-            self._timing.save_at = time.monotonic() + error.retry_after_seconds
+            self._timing.not_before = time.monotonic() + error.retry_after_seconds
             return
-        self._timing.saved(step, began, self._config.checkpoint.every_seconds)
-        self._saved_cursor = self._cursor
-        self._commit_offsets()
+        if saved is not None:
+            self._timing.saved(saved, self._config.checkpoint.every_seconds)
+            self._saved_cursor = saved.cursor
+            self._commit_offsets(saved.cursor)
 
-    def _commit_offsets(self) -> None:
-        assert self._cursor is not None
-        positions = zip(self._log.partitions(self._topic), self._cursor.positions, strict=True)
+    def _save_last(self) -> None:
+        """Waits until the disk has all that was learnt."""
+        self._settle(wait=True)
+        if self._cursor is not self._saved_cursor or not self._timing.checkpoint:
+            self._save()
+            self._settle(wait=True)
+
+    def _commit_offsets(self, cursor: Cursor) -> None:
+        positions = zip(self._log.partitions(self._topic), cursor.positions, strict=True)
         try:
             self._log.commit_offsets(GROUP, {partition: offset for partition, (offset, _) in positions})
         except UnavailableError as error:
@@ -249,6 +262,8 @@ class _Timing:
     began: float = 0.0
     examples_before: int = 0
     save_at: float = 0.0
+    not_before: float = 0.0
+    """No checkpoint is tried before: the disk has just refused one."""
     saved_step: int = 0
     checkpoint: str = ""
     checkpoint_seconds: float = 0.0
@@ -260,9 +275,9 @@ class _Timing:
         self.save_at = self.began + save_every_seconds
         self.examples_before = examples
 
-    def saved(self, step: int, began: float, every_seconds: float) -> None:
-        now = time.monotonic()
-        self.saved_step, self.checkpoint_seconds, self.save_at = step, now - began, now + every_seconds
+    def saved(self, saved: Saved, every_seconds: float) -> None:
+        self.saved_step, self.checkpoint, self.checkpoint_seconds = saved.step, saved.name, saved.seconds
+        self.save_at = time.monotonic() + every_seconds
 
     def progress_due(self, step: int, every_seconds: float) -> bool:
         due = step != self.reported_step and time.monotonic() - self.reported >= every_seconds

@@ -27,7 +27,8 @@ class Offering:
     def offer_if_due(self, cursor: Cursor) -> bool:
         """Offers a delta where the publisher wants one and the model is ahead of what is published; whether taken.
 
-        A restarted trainer begins behind what it had published: it offers nothing until it is ahead again.
+        A restarted trainer begins behind what it had published: it offers nothing until it is ahead again, nor
+        does one that has learnt nothing.
         """
         if not self._publisher.due():
             return False
@@ -35,7 +36,7 @@ class Offering:
         accounts = self._learner.accounts_of_changes
         for changes in accounts:
             changes.settle(newest)
-        if self._learner.counters.step <= newest:
+        if self._learner.counters.step <= max(newest, 0):
             return False
         full = self._publisher.wants_full() or any(changes.since.overflowed for changes in accounts)
         taken = self._publisher.offer(build_delta(self._learner, cursor, self._topic, full))

@@ -38,6 +38,8 @@ class PublishConfig:
     """`interval_seconds` between two deltas; pauses between tries double from the first to the longest."""
 
     interval_seconds: float = 1.0
+    first_interval_seconds: float = 0.25
+    """The same behind the first refusal while the generation has no version and often nothing serves; it doubles."""
     first_pause_seconds: float = 0.1
     longest_pause_seconds: float = 5.0
     upkeep_seconds: float = 30.0
@@ -82,6 +84,7 @@ class ThreadedPublisher:
         self._is_recovered = False
         self._fatal: Exception | None = None
         self._next_at = 0.0
+        self._soon_seconds = self._config.first_interval_seconds
         self._upkeep_at = 0.0
         # what happened so far
         self._num_published = 0
@@ -126,6 +129,9 @@ class ThreadedPublisher:
                 self._job = delta, result
             else:
                 self._refuse(delta, result)
+                if head is None:
+                    self._next_at = time.monotonic() + min(self._soon_seconds, self._config.interval_seconds)
+                    self._soon_seconds *= 2
             self._wake.notify()
         return result.passed
 

@@ -1,12 +1,14 @@
 """Examples from the event log, turn by turn, so that training is a function of the log alone.
 
-    batch k comes from partition k mod P; it ends at `batch_size` examples or at a Mark
+    a turn is the partition's that has come least far in time; it ends at `batch_size` examples or at a Mark
 
-    partition 0   e e e e | e e M     e e …        turns:  0: e e e e   1: e e
-    partition 1   e e M M             e e e        (size 4) 0: e e       1: (passed)  …
+    partition 0   e1 e2 e3 e4 | e5 M6            turns   0: e1 e2 e3 e4   1: e3 e4   0: e5   1: (passed) …
+    partition 1   e3 e4 M5 M7                    (size 4; numbers are times)
 
-A turn waits until its partition has a full batch or a mark, whatever stands in the others. A mark
-with nothing before it passes the turn; a final mark takes its partition out of the rotation.
+How far a partition has come is when the last of what was taken from it was settled, by the wall clock
+that stands in its records (trainer/turns.py). A turn waits until its partition has a full batch or a
+mark, whatever stands in the others. A mark with nothing before it passes the turn; a final mark takes
+its partition out.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
 from streams.log.event_log import EventLog, Record, TopicPartition
 from trainer.cursor import Cursor, cursor_at
 from trainer.partition_queue import PartitionQueue, Undecodable
+from trainer.turns import after_turn, whose_turn
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -65,6 +70,8 @@ class _Collected:
     pieces: list[ExampleBatch] = field(default_factory=list)
     num_other_kind: int = 0
     num_undecodable: int = 0
+    settled_ms: int = 0
+    """When the last of it was settled; 0 where nothing says so."""
     end: Literal["full", "mark", "final", "log_end", "stopped"] = "full"
 
 
@@ -97,7 +104,7 @@ class ExampleSource:
     def next_turn(self) -> Turn | None:
         """The next turn that has examples (or `max_passes` without any); None at the end or once stopped."""
         for _ in range(self._config.max_passes):
-            partition = self._whose_turn()
+            partition = whose_turn(self._cursor, self._open())
             if partition is None:
                 return None
             collected = self._collect(partition)
@@ -113,14 +120,10 @@ class ExampleSource:
         """Behind the last turn given out."""
         return self._cursor
 
-    def _whose_turn(self) -> int | None:
-        """The first partition from the turn on that has not ended."""
-        count = len(self._partitions)
-        for step in range(count):
-            partition = (self._cursor.turn + step) % count
-            if not self._cursor.finished[partition] and not self._log_ended[partition]:
-                return partition
-        return None
+    def _open(self) -> list[int]:
+        """The partitions that have not ended."""
+        ended = zip(self._cursor.finished, self._log_ended, strict=True)
+        return [partition for partition, (finished, log_ended) in enumerate(ended) if not (finished or log_ended)]
 
     def _collect(self, partition: int) -> _Collected:
         queue, missing = self._queues[partition], self._config.batch_size
@@ -132,6 +135,7 @@ class ExampleSource:
                     turn.end = ran_dry
                     break
             content = queue.take(missing).content
+            turn.settled_ms = _settled_ms(content) or turn.settled_ms
             if isinstance(content, Mark):
                 turn.end = "final" if content.final else "mark"
                 break
@@ -150,9 +154,9 @@ class ExampleSource:
         positions[partition] = self._queues[partition].position
         finished[partition] = turn.end == "final"
         self._log_ended[partition] = turn.end == "log_end"
-        self._cursor = Cursor(
+        self._cursor = msgspec.structs.replace(
+            after_turn(self._cursor, partition, turn.settled_ms, self._open()),
             positions=tuple(positions),
-            turn=(partition + 1) % len(positions),
             finished=tuple(finished),
             num_other_kind=self._cursor.num_other_kind + turn.num_other_kind,
             num_undecodable=self._cursor.num_undecodable + turn.num_undecodable,
@@ -186,6 +190,13 @@ class ExampleSource:
             _LOGGER.warning("the event log is away, trying again in %s s: %s", error.retry_after_seconds, error)
             self._stop.wait(error.retry_after_seconds)
             return []
+
+
+def _settled_ms(content: ExampleBatch | Mark | Undecodable) -> int:
+    """When the last of it was settled, by the wall clock; 0 where it does not say."""
+    if isinstance(content, Mark):
+        return content.ingest_ms
+    return int(content.decided_ingest_ms[-1]) if isinstance(content, ExampleBatch) and len(content) else 0
 
 
 def _from_the_beginning(log: EventLog, partitions: Sequence[TopicPartition]) -> Cursor:

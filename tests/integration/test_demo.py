@@ -34,6 +34,8 @@ def test_demo_on_simulator_loses_doubles_and_tears_nothing(tmp_path: Path) -> No
     need_triton()
     done = freshet("demo", "--data", "simulator:small", "--events", 3000, "--rate", 100, "--dir", tmp_path, "--json")
     check_account(done, num_events=3000)
+    assert re.search(r"^paused for .*: a first version serves$", done.stderr, re.MULTILINE)
+    assert done.json["flags"].get("ranker_unavailable", 0) < done.json["requests_scored"] / 2
 
 
 def test_demo_on_log_of_an_earlier_demo_is_refused(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 
 from streams.log.event_log import EventLog, TopicPartition, open_log
 from tests.support.killed_cases import fill_far_apart, fill_with_corrections
-from tests.support.killed_trainer import run
+from tests.support.killed_trainer import WHILE_WRITING, run
 
 PARTITIONS = 2
 RECORDS, KILLS = 60, 20
 RECORDS_WITH_STATE, KILLS_WITH_STATE = 18, 6
+KILLS_WHILE_WRITING = 5
 
 
 @pytest.mark.slow
@@ -60,3 +61,18 @@ def check_same(whole: dict[str, Any], killed: dict[str, Any], kills: int) -> Non
     assert killed["state"] == whole["state"]
     assert killed["digest"] == whole["digest"]
     assert killed["rounds"] == whole["rounds"]
+
+
+@pytest.mark.slow
+def test_trainer_killed_while_checkpoints_are_written_resumes_the_ones_before_and_ends_bit_identical(
+    tmp_path: Path,
+) -> None:
+    address = f"embedded:{tmp_path / 'log'}"
+    log = open_log(address)
+    log.create_topic("examples", PARTITIONS)
+    fill_far_apart(log, log.partitions("examples"), RECORDS)
+    log.close()
+    whole = run(address, "examples", tmp_path / "whole", kills=0)
+    killed = run(address, "examples", tmp_path / "killed", kills=KILLS_WHILE_WRITING, when=WHILE_WRITING)
+    assert killed["cut_short"] > 0
+    check_same(whole, killed, KILLS_WHILE_WRITING)

@@ -2,7 +2,7 @@
 
 The modules are loaded once, then every life of the trainer is a fork: it opens the log, resumes
 the newest checkpoint and trains until its parent sends SIGKILL, or the stream's final marks are
-reached.
+reached. The kill comes at any moment, or only while a checkpoint is being written.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from trainer.source import SourceConfig
 
 CHECKPOINT_STEPS = 7
 MOST_STEPS_A_LIFE = 30
+WHILE_WRITING = "while a checkpoint is written"
 
 
-def run(address: str, topic: str, folder: Path, *, kills: int, case: str = "plain", seed: int = 0) -> dict[str, Any]:
+def run(
+    address: str, topic: str, folder: Path, *, kills: int, case: str = "plain", seed: int = 0, when: str = "any moment"
+) -> dict[str, Any]:
     """Trains over the log to its end in another process with so many kills on the way; what `main` reports."""
-    arguments = [address, topic, str(folder), case, str(kills), str(seed)]
+    arguments = [address, topic, str(folder), case, str(kills), str(seed), when]
     command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
@@ -77,7 +80,9 @@ def train(address: str, topic: str, folder: Path, case: str, steps: int) -> None
     log.close()
 
 
-def live_once(address: str, topic: str, folder: Path, case: str, kill_after: int | None, rng: random.Random) -> bool:
+def live_once(
+    address: str, topic: str, folder: Path, case: str, kill_after: int | None, rng: random.Random, when: str
+) -> bool:
     """Forks a trainer and kills it after so many batches (None: never); whether it came to the end."""
     heard, told = os.pipe()
     child = os.fork()
@@ -88,7 +93,10 @@ def live_once(address: str, topic: str, folder: Path, case: str, kill_after: int
     if kill_after is not None:
         for _ in range(kill_after):
             os.read(heard, 1)
-        time.sleep(rng.random() * 0.02)
+        if when == WHILE_WRITING:
+            _wait_until_writing(folder, child)
+        else:
+            time.sleep(rng.random() * 0.02)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     os.close(heard)
@@ -97,15 +105,27 @@ def live_once(address: str, topic: str, folder: Path, case: str, kill_after: int
     return status == 0
 
 
+def _wait_until_writing(folder: Path, child: int) -> None:
+    """Returns once a checkpoint is half written, or the trainer has come to its end."""
+    while not half_written(folder) and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.0001)
+
+
+def half_written(folder: Path) -> bool:
+    """Whether a checkpoint has been begun and has no name yet."""
+    return any(folder.glob(".unfinished-step-*"))
+
+
 def main() -> None:
     address, topic, folder, case = *sys.argv[1:3], Path(sys.argv[3]), sys.argv[4]
-    kills, rng, killed = int(sys.argv[5]), random.Random(int(sys.argv[6])), 0
+    kills, rng, when, killed, cut_short = int(sys.argv[5]), random.Random(int(sys.argv[6])), sys.argv[7], 0, 0
     while killed < kills:
-        killed += not live_once(address, topic, folder, case, rng.randrange(MOST_STEPS_A_LIFE), rng)
-    live_once(address, topic, folder, case, None, rng)
+        killed += not live_once(address, topic, folder, case, rng.randrange(MOST_STEPS_A_LIFE), rng, when)
+        cut_short += half_written(folder)
+    live_once(address, topic, folder, case, None, rng, when)
     content = read_files(folder / CheckpointStore(folder).names()[-1])
-    report = {"killed": killed, "step": content.step, "digest": digest(content), "state": content.state,
-              "rounds": rounds_on_disk(folder)}  # fmt: skip
+    report = {"killed": killed, "cut_short": cut_short, "step": content.step, "digest": digest(content),
+              "state": content.state, "rounds": rounds_on_disk(folder)}  # fmt: skip
     sys.stdout.write(json.dumps(report) + "\n")
 
 

@@ -338,6 +338,14 @@ def test_trainer_behind_what_was_published_offers_nothing_until_it_is_ahead(embe
     assert publisher.offered[0].progress.step == 13
 
 
+def test_trainer_that_has_learnt_nothing_offers_nothing(embedded: EventLog, tmp_path: Path) -> None:
+    for partition in embedded.partitions(TOPIC):
+        append_all(embedded, partition, [FINAL])
+    publisher = Recorder()
+    Run(embedded, tmp_path / "a")(publisher=publisher)
+    assert publisher.offered == []
+
+
 def test_publisher_that_is_never_due_is_offered_nothing(embedded: EventLog, tmp_path: Path) -> None:
     fill(embedded)
     publisher = Recorder(wants_due=lambda: False)

@@ -407,6 +407,15 @@ def test_gate_config_is_used(open_publisher: Open) -> None:
     assert publisher.status().refused == {"too_few_examples": 1}
 
 
+def test_first_version_that_was_refused_is_wanted_again_before_the_interval_has_passed(open_publisher: Open) -> None:
+    publisher = open_publisher(PublishConfig(interval_seconds=3600, gate=GateConfig(min_examples=500)))
+    assert not publisher.offer(first(scores=window(400)))
+    wait_until(publisher.due, "the publisher wants no other delta")
+    assert publisher.offer(first(step=6, scores=window(500)))
+    assert publisher.wait_until_idle(30)
+    assert not publisher.due()
+
+
 def test_ads_beyond_the_capacity_have_no_bundle_and_single_rows_remain(open_publisher: Open, store: RowStore) -> None:
     publisher = open_publisher(bundles=BundleConfig(capacity=2))
     publish(publisher, first(ads=[(1, 7, 9), (2, 7, 9)]))

@@ -7,14 +7,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
 from streams.log.event_log import EventLog, TopicPartition
 from tests.support.toy_examples import append_all, toy_batch
-from trainer.cursor import Cursor
+from trainer.cursor import Cursor, cursor_from_state
 from trainer.source import ExampleSource, SourceConfig, Turn
+from trainer.turns import MOST_PASSED_OVER
 
 FINAL = Mark(final=True)
 NewTopic = Callable[[int], list[TopicPartition]]
@@ -52,7 +54,7 @@ def test_batches_come_from_partitions_in_turn_and_end_at_size_or_mark(log: Event
     append_all(log, partitions[1], [Mark(), toy_batch(3, seed=1), FINAL])
     batches = names(all_turns(source(log, partitions)))
     firsts = [(batch[0].split("/")[0], len(batch)) for batch in batches]
-    assert firsts == [("i0-0", 10), ("i0-2", 6), ("i1-0", 10), ("i0-50", 8), ("i1-2", 2)]
+    assert firsts == [("i0-0", 10), ("i1-0", 10), ("i0-2", 6), ("i1-2", 2), ("i0-50", 8)]
 
 
 def test_records_cut_anywhere_give_the_same_turns(log: EventLog, new_topic: NewTopic) -> None:
@@ -84,6 +86,58 @@ def test_source_from_any_cursor_goes_on_as_the_uninterrupted_one(log: EventLog, 
         rest = all_turns(source(log, partitions, cursor=turn.cursor))
         assert names(rest) == names(turns[at + 1 :])
         assert rest[-1].cursor == turns[-1].cursor
+
+
+def of_second(*seconds: int, seed: int) -> list[ExampleBatch | Mark]:
+    """What a partition gets in those seconds: a request with four ads each, and a mark at the end of a second."""
+    contents: list[ExampleBatch | Mark] = []
+    for number, second in enumerate(seconds):
+        settled_ms = np.full(4, 1000 * second, dtype=np.int64)
+        contents.append(toy_batch(1, start=number, seed=seed, decided_ingest_ms=settled_ms))
+        if second not in seconds[number + 1 :]:
+            contents.append(Mark(ingest_ms=1000 * second + 999))
+    return contents
+
+
+def test_partition_with_more_batches_between_marks_has_more_turns_and_does_not_fall_behind(
+    log: EventLog, new_topic: NewTopic
+) -> None:
+    partitions = new_topic(2)
+    busy, calm = [n // 5 for n in range(1, 51)], list(range(11))
+    append_all(log, partitions[0], [*of_second(*busy, seed=0), FINAL])
+    append_all(log, partitions[1], [*of_second(*calm, seed=1), FINAL])
+    turns = [turn for turn in all_turns(source(log, partitions, batch_size=4)) if turn.examples is not None]
+    settled = [int(turn.examples.decided_ingest_ms[0]) for turn in turns if turn.examples is not None]
+    assert len(settled) == len(busy) + len(calm)
+    behind_ms = [max(settled[: n + 1]) - each for n, each in enumerate(settled)]
+    assert max(behind_ms) <= 1000, "one mark's distance at most, however long the stream"
+
+
+def test_partition_whose_clock_was_wrong_once_gets_its_turn_again(log: EventLog, new_topic: NewTopic) -> None:
+    partitions = new_topic(2)
+    ahead = np.full(4, 2**60, dtype=np.int64)
+    append_all(log, partitions[0], [toy_batch(1, decided_ingest_ms=ahead), toy_batch(1, start=1), FINAL])
+    append_all(log, partitions[1], [toy_batch(300, seed=1), FINAL])
+    order = [batch[0].split("/")[0] for batch in names(all_turns(source(log, partitions, batch_size=4)))]
+    assert order[0] == "i0-0"
+    assert order.index("i0-1") == MOST_PASSED_OVER + 1
+
+
+def test_turns_without_times_rotate(log: EventLog, new_topic: NewTopic) -> None:
+    partitions, unknown = new_topic(3), np.zeros(12, dtype=np.int64)
+    for number, partition in enumerate(partitions):
+        append_all(log, partition, [toy_batch(3, seed=number, decided_ingest_ms=unknown), FINAL])
+    order = [batch[0][:2] for batch in names(all_turns(source(log, partitions, batch_size=4)))]
+    assert order == ["i0", "i1", "i2"] * 3
+
+
+def test_cursor_of_before_there_were_times_is_gone_on_from(log: EventLog, new_topic: NewTopic) -> None:
+    partitions = new_topic(2)
+    for number, partition in enumerate(partitions):
+        append_all(log, partition, [toy_batch(5, seed=number), FINAL])
+    old = cursor_from_state({"positions": [[0, 10], [0, 0]], "turn": 1, "finished": [False, False]})
+    rest = all_turns(source(log, partitions, cursor=old))
+    assert sum(len(turn.examples) for turn in rest if turn.examples is not None) == 30
 
 
 def test_turn_waits_for_its_partition_though_another_has_examples(log: EventLog, new_topic: NewTopic) -> None:
