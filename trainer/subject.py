@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from trainer.counting import Counting, count, counting_of, learnt_schema
 from trainer.future.live import WindowLearner
 from trainer.future.paper import PaperRounds
 from trainer.learner import Learner, Scored
+from trainer.peers.subject import PeerSubject
 from trainer.prepare import Preparer
 from trainer.progressive import Progressive
 from trainer.recipes import RecipeConfig
@@ -74,6 +75,10 @@ class Counted:
 def open_subject(schema: Schema, recipe: RecipeConfig, *, device: str = "cpu") -> Iterator[Subject]:
     """The recipe's learner, untrained; rounds on disk last as long as the body. Raises InputError."""
     schema = learnt_schema(schema, recipe)
+    if recipe.peer is not None:
+        with closing(PeerSubject(schema, recipe, device=device)) as peer:
+            yield peer
+        return
     if recipe.update is None:
         yield StepByStep(Learner(schema, recipe, device=device))
         return
