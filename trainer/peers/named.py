@@ -1,9 +1,8 @@
 """The peers' names, and the settings that each runs with.
 
 They are the best by mean normalized entropy of 6 to 12 tried for each, on the first 4,000 impressions (about 20,000
-examples) of `simulator:drift` and of Globo's clicks with uniform negatives, on raw features, with one seed.
-`river-ffm`, which is slow, keeps its first settings: five tried on 1,000 impressions of `simulator:drift` differed by
-0.003. What was found stands in docs/peers.md.
+examples) of `simulator:drift` and of Globo's clicks with uniform negatives, on raw features, with one seed; of
+`river-ffm`, which is slow, the best of five on the first 1,000. What was found stands in docs/peers.md.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def river_lr() -> RiverLrConfig:
 
 def river_ffm() -> RiverFfmConfig:
     """River's field-aware factorisation machine."""
-    return RiverFfmConfig()
+    return RiverFfmConfig(weight_rate=0.05, latent_rate=0.05, latent_scale=0.02, numbers="buckets")
 
 
 def lightgbm() -> LightGbmConfig:
