@@ -10,7 +10,7 @@ STAMP := $(VENV)/.set-up
 
 setup: $(STAMP)
 
-$(STAMP): requirements/portable.lock requirements/native.lock pyproject.toml
+$(STAMP): requirements/portable.lock requirements/native.lock requirements/bench.lock pyproject.toml
 	@sh requirements/set_up.sh "$(PYTHON)" "$(VENV)"
 	@touch $(STAMP)
 

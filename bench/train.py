@@ -45,7 +45,7 @@ def measure(schema: Schema, share: ShareConfig, equal: EqualConfig, num_examples
             shares = {name: loop_share(schema, recipe(name), share, Path(folder) / name) for name in _RECIPES}
             stream = list(criteo_shaped(num_examples, 7, CriteoShape(chunk_size=ROWS_A_RECORD)))
             compared = equal_ne(stream, schema, equal, Path(folder))
-            peer = vw_pass(stream, Path(folder))
+            peer = vw_pass(stream, schema, Path(folder))
     finally:
         torch.set_num_threads(before)
     loop_over_step, ratio = shares["plain-dlrm"]["share"], compared["ratio"]

@@ -1,8 +1,7 @@
-"""Vowpal Wabbit over the same stream, where it is installed (`pip install -r requirements/bench.in`)."""
+"""Vowpal Wabbit over a whole stream from a file: the peer `vw-ftrl` at its own speed, no Python between examples."""
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,42 +9,41 @@ from typing import Any
 
 import numpy as np
 
+from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
+from streams.contract.features import FeatureTransform
+from streams.contract.schema import Schema
+from trainer.peers.flat import flattened
+from trainer.peers.named import vw_ftrl
+from trainer.peers.packages import imported
+from trainer.peers.vw import VwText, labelled, vw_options
+from trainer.prepare import transform
 from trainer.tally import entropy
 
-_OPTIONS = "--loss_function logistic --ftrl -b 22 --quiet --no_stdin"
 
-
-def vw_pass(stream: Sequence[ExampleBatch], folder: Path) -> dict[str, Any]:
-    """Progressive normalized entropy and examples a second of `--ftrl`; a note alone where it is absent."""
+def vw_pass(stream: Sequence[ExampleBatch], schema: Schema, folder: Path) -> dict[str, Any]:
+    """Progressive normalized entropy and examples a second; a note alone where the package is absent."""
     try:
-        vowpalwabbit = importlib.import_module("vowpalwabbit")
-    except ImportError:
-        return {"note": "not installed: see requirements/bench.in"}
-    path = folder / "vw.txt"
+        vowpalwabbit = imported("vowpalwabbit", package="vowpalwabbit")
+    except InputError as error:
+        return {"note": str(error)}
+    path, options = folder / "vw.txt", vw_options(vw_ftrl())
     with path.open("w") as file:
-        for batch in stream:
-            file.writelines(_lines(batch))
+        file.writelines(f"{line}\n" for line in _lines(stream, schema))
     began = time.perf_counter()
-    workspace = vowpalwabbit.Workspace(f"{_OPTIONS} --data {path}")
+    workspace = vowpalwabbit.Workspace(f"{options} --data {path}")
     seconds = time.perf_counter() - began
     loss = workspace.get_sum_loss() / workspace.get_weighted_examples()
     workspace.finish()
     label = np.concatenate([batch.label for batch in stream])
     return {
-        "options": _OPTIONS, "normalized_entropy": round(loss / entropy(float(label.mean())), 5),
+        "options": options, "normalized_entropy": round(loss / entropy(float(label.mean())), 5),
         "examples_per_second": round(len(label) / seconds),
     }  # fmt: skip
 
 
-def _lines(batch: ExampleBatch) -> Iterator[str]:
-    """One line an example; numbers as log(1 + x). One candidate a request."""
-    names, columns = [], []
-    for name, column in {**batch.request, **batch.candidate}.items():
-        values = np.asarray(column)
-        is_number = values.dtype.kind == "f"
-        names.append(f"{name}:{{:.4f}}" if is_number else f"{name}_{{}}")
-        columns.append((np.log1p(values) if is_number else values).tolist())
-    pattern = "{} | " + " ".join(names) + "\n"
-    labels = (2 * batch.label.astype(np.int64) - 1).tolist()
-    return (pattern.format(*row) for row in zip(labels, *columns, strict=True))
+def _lines(stream: Sequence[ExampleBatch], schema: Schema) -> Iterator[str]:
+    text, to_features = VwText(schema, vw_ftrl()), FeatureTransform(schema)
+    for batch in stream:
+        flat = flattened(transform(batch, to_features))
+        yield from map(labelled, text(flat), batch.label.tolist(), batch.weight.tolist())

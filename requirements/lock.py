@@ -2,8 +2,9 @@
 
     requirements/portable.lock   one artifact serves every machine: pinned with its hash
     requirements/native.lock     compiled, one artifact a platform: pinned by version
+    requirements/bench.lock      the same, of what only bench.in needs
 
-Both are complete, so `make setup` installs them without resolving anything. That is also how
+Together they are complete, so `make setup` installs them without resolving anything. That is also how
 torchrec is kept from pulling the CUDA-only fbgemm-gpu in, and nvidia-pytriton (of which only the
 server binary is used) from declaring what the client needs.
 
@@ -13,11 +14,15 @@ Use: install what requirements/*.in name into .venv, then `.venv/bin/python requ
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
 NOT_LOCKED = {"freshet", "pip", "setuptools", "wheel", "uv"}
@@ -26,24 +31,51 @@ NOT_REALLY_LINUX_ONLY = {"tritonclient"}
 
 
 def main() -> None:
-    """Writes both locks."""
-    portable: list[str] = []
-    native: list[str] = []
+    """Writes the locks."""
+    locks: dict[str, list[str]] = {"portable": [], "native": [], "bench": []}
+    of_bench = reached(named("bench.in")) - reached([*named("run.in"), *named("dev.in")])
     for name, version in sorted(installed().items()):
         wheel = portable_wheel(name, version)
-        if wheel is None:
-            native.append(f"{name}=={version}{marker(name)}")
+        if wheel is not None:
+            locks["portable"].append(f"{name}=={version}{marker(name)} --hash=sha256:{wheel}")
         else:
-            portable.append(f"{name}=={version}{marker(name)} --hash=sha256:{wheel}")
-    (HERE / "portable.lock").write_text("\n".join(portable) + "\n")
-    (HERE / "native.lock").write_text("\n".join(native) + "\n")
-    sys.stdout.write(f"{len(portable)} portable, {len(native)} native\n")
+            locks["bench" if name in of_bench else "native"].append(f"{name}=={version}{marker(name)}")
+    for lock, lines in locks.items():
+        (HERE / f"{lock}.lock").write_text("\n".join(lines) + "\n")
+    sys.stdout.write(", ".join(f"{len(lines)} {lock}" for lock, lines in locks.items()) + "\n")
 
 
 def installed() -> dict[str, str]:
     """Name -> version of every distribution in this environment."""
-    found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in metadata.distributions()}
+    found = {canonical(d.metadata["Name"]): d.version for d in metadata.distributions()}
     return {name: version for name, version in found.items() if name not in NOT_LOCKED}
+
+
+def canonical(name: str) -> str:
+    """The name as the locks write it."""
+    return name.lower().replace("_", "-")
+
+
+def named(file: str) -> list[str]:
+    """The packages that one of requirements/*.in names."""
+    lines = (HERE / file).read_text().splitlines()
+    return [canonical(re.split(r"[\[=<>~!;\s]", line)[0]) for line in lines if line and not line.startswith("#")]
+
+
+def reached(names: Iterable[str]) -> set[str]:
+    """These packages and, of those installed, what they need by their own word; extras are left out."""
+    found, due = set(), list(names)
+    while due:
+        name = due.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needs = [Requirement(text) for text in metadata.requires(name) or []]
+        except metadata.PackageNotFoundError:
+            continue
+        due += [canonical(n.name) for n in needs if n.marker is None or n.marker.evaluate({"extra": ""})]
+    return found
 
 
 def marker(name: str) -> str:

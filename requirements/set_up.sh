@@ -17,5 +17,6 @@ echo "set-up: installing the locked packages (about 5 GB, a few minutes)" >&2
 pip="$venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps"
 $pip --require-hashes -r requirements/portable.lock
 $pip -r requirements/native.lock
+$pip -r requirements/bench.lock
 $pip setuptools wheel
 $pip --no-build-isolation -e .

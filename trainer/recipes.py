@@ -20,6 +20,8 @@ from trainer.model.dcn import DcnConfig
 from trainer.model.dlrm import DlrmConfig
 from trainer.model.network import NetworkConfig
 from trainer.model.tables import TablesConfig
+from trainer.peers.config import PeerConfig
+from trainer.peers.named import COUNTERS_SUFFIX, peer_named, peer_names
 from trainer.progressive import ProgressiveConfig
 from trainer.strategies.config import TeacherConfig
 from trainer.vocabulary import VocabularyConfig
@@ -54,6 +56,8 @@ class RecipeConfig:
     """Learns a part of the negatives; predicts and scores all examples."""
     calibration: CalibrationConfig | None = None
     """Maps logits by what the newest predictions got wrong, in scores and at serving; None: not at all."""
+    peer: PeerConfig | None = None
+    """Another learner, which an evaluation runs in the place of all of the above but kind, batches and counters."""
 
     def __post_init__(self) -> None:
         for name in ("downsampling", "calibration"):
@@ -65,6 +69,9 @@ class RecipeConfig:
         if self.teacher is not None and any(other is not None for other in others):
             raise InputError("cannot go with delayed labels, a window of rounds or downsampling: each has its own loss",
                              field="teacher", value=self.name, remedy="set all but one to None")  # fmt: skip
+        if self.peer is not None and any((*others, self.calibration, self.teacher)):
+            raise InputError("learns in its own way", field="peer", value=self.name,
+                             remedy="set `delayed`, `update`, `downsampling` and `calibration` to None")  # fmt: skip
 
 
 def default() -> RecipeConfig:
@@ -133,6 +140,12 @@ def windowed(name: str) -> RecipeConfig | None:
     """The default learning from a window of rounds, as the name says (`fgd-3`, `batch-window-5`, ...); else None."""
     update = update_named(name)
     return None if update is None else replace(default(), name=name, update=update)
+
+
+def peer(name: str) -> RecipeConfig | None:
+    """The peer of that name, on the raw features or, as NAME-counters, with the schema's counters; else None."""
+    settings, counted = peer_named(name), name.endswith(COUNTERS_SUFFIX)
+    return None if settings is None else RecipeConfig(name=name, peer=settings, use_counters=counted)
 
 
 def at_once() -> RecipeConfig:
@@ -226,27 +239,34 @@ _RECIPES: dict[str, Callable[[], RecipeConfig]] = {
 
 
 def recipe_names() -> list[str]:
-    """The names that `recipe` takes, of those that are made of parts the common ones."""
+    """The names of Freshet's own that `recipe` takes, of those that are made of parts the common ones."""
     return [*_RECIPES, *COMMON]
 
 
 def recipe(name: str, *, seed: int = 0) -> RecipeConfig:
     """The recipe of that name. Raises InputError listing the names where there is none."""
     make = _RECIPES.get(name)
-    config = make() if make else windowed(name)
+    config = make() if make else windowed(name) or peer(name)
     if config is None:
-        raise InputError("unknown recipe", field="recipe", value=name, remedy=f"use one of {', '.join(recipe_names())}")
+        known = ", ".join([*recipe_names(), *peer_names()])
+        raise InputError("unknown recipe", field="recipe", value=name, remedy=f"use one of {known}")
     return with_seed(config, seed)
 
 
 def with_seed(config: RecipeConfig, seed: int) -> RecipeConfig:
     """The recipe with other first values of rows and weights."""
-    return replace(config, network=replace(config.network, seed=seed), tables=replace(config.tables, seed=seed))
+    other = None if config.peer is None else replace(config.peer, seed=seed)
+    return replace(
+        config, network=replace(config.network, seed=seed), tables=replace(config.tables, seed=seed), peer=other
+    )
 
 
 def check_trainable(config: RecipeConfig) -> None:
-    """Raises InputError for a recipe that only an evaluation can run: it knows labels before they come, or learns
-    whole rounds."""
+    """Raises InputError for a recipe that only an evaluation can run: it knows labels before they come, learns
+    whole rounds, or is a peer."""
+    if config.peer is not None:
+        raise InputError("is a peer, which is only measured", field="recipe", value=config.name,
+                         remedy="use it with freshet evaluate, or train another recipe")  # fmt: skip
     if config.delayed is not None and config.delayed.labels == "final":
         raise InputError("knows final labels beforehand, which no live stream has", field="recipe", value=config.name,
                          remedy="use it with freshet evaluate --labels delayed")  # fmt: skip

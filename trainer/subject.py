@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from streams.contract.schema import Schema
 from trainer.counting import Counting, count, counting_of, learnt_schema
 from trainer.future.live import WindowLearner
 from trainer.learner import Learner, Scored
+from trainer.peers.subject import PeerSubject
 from trainer.prepare import Preparer
 from trainer.progressive import Progressive
 from trainer.recipes import RecipeConfig
@@ -82,6 +83,10 @@ def with_counters(inner: Subject, schema: Schema, recipe: RecipeConfig) -> Subje
 def open_subject(schema: Schema, recipe: RecipeConfig, *, device: str = "cpu") -> Iterator[Subject]:
     """The recipe's learner, untrained; rounds on disk last as long as the body. Raises InputError."""
     schema = learnt_schema(schema, recipe)
+    if recipe.peer is not None:
+        with closing(PeerSubject(schema, recipe, device=device)) as peer:
+            yield peer
+        return
     if recipe.update is None:
         yield StepByStep(step_learner(schema, recipe, device=device))
         return

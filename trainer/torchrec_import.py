@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    _disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
-            CounterBasedRegularizationDefinition,
-            GradSumDecay,
-            LearningRateMode,
-            WeightDecayMode,
-        )
-        from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
-        from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
-        from torchrec.optim import RowWiseAdagrad
-        from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
-    finally:
-        logging.disable(_disabled)
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+with _quietly():
+    from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+        CounterBasedRegularizationDefinition,
+        GradSumDecay,
+        LearningRateMode,
+        WeightDecayMode,
+    )
+    from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+    from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
+    from torchrec.optim import RowWiseAdagrad
+    from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 __all__ = [
     "CounterBasedRegularizationDefinition",
@@ -37,4 +47,16 @@ __all__ = [
     "PoolingType",
     "RowWiseAdagrad",
     "WeightDecayMode",
+    "dlrm_class",
 ]
+
+
+def dlrm_class() -> Any:
+    """TorchRec's DLRM, imported when it is asked for: nothing that is served or trained needs it."""
+    with _quietly():
+        from torch.fx._symbolic_trace import is_fx_tracing
+        from torchrec.models.dlrm import DLRM
+
+        # A forward asks it, and whoever is the first to ask is warned.
+        is_fx_tracing()
+    return DLRM

@@ -17,10 +17,12 @@ from bench.memory_slope import Samples, slopes
 from bench.plain_torch import PlainConfig, PlainLearner, to_tensors
 from bench.process_memory import Memory, memory_of
 from bench.train import load_criteo_schema
+from bench.vw_peer import vw_pass
 from bench.whole_loop import Lap
 from streams.contract.errors import FreshetError
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
 from trainer.recipes import recipe
+from trainer.subject import open_subject
 
 
 def test_loop_share_of_a_tiny_run_has_one_ratio_a_round(tmp_path: Path) -> None:
@@ -58,6 +60,15 @@ def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:
         last = learner.learn(rows, dense, label)
     loss = [np.logaddexp(0, logit.numpy()) - label.numpy() * logit.numpy() for logit in (first, last)]
     assert loss[1].mean() < loss[0].mean()
+
+
+def test_vowpal_wabbit_from_a_file_scores_as_the_peer_that_is_driven_request_by_request(tmp_path: Path) -> None:
+    stream, schema = list(criteo_shaped(4096, 7, CriteoShape(chunk_size=512))), load_criteo_schema()
+    with open_subject(schema, recipe("vw-ftrl")) as subject:
+        for batch in stream:
+            subject.take(batch)
+        own = subject.progressive.lifetime.scores().normalized_entropy
+    assert vw_pass(stream, schema, tmp_path)["normalized_entropy"] == pytest.approx(own, abs=2e-5)
 
 
 def test_lap_counts_examples_behind_the_first_batch() -> None:
