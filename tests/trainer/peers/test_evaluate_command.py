@@ -13,9 +13,8 @@ REPO_SCHEMAS = Path(__file__).parents[3] / "streams" / "schemas"
 
 
 def test_two_peers_are_compared_on_the_same_examples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    schema = str(REPO_SCHEMAS / "simulator_counters.toml")
     code = main([
-        "evaluate", "--data", "simulator:small", "--limit", "150", "--schema", schema, "--json",
+        "evaluate", "--data", "simulator:small", "--limit", "150", "--json",
         "--recipe", "vw-coin", "--recipe", "vw-ftrl-counters", "--out", str(tmp_path),
     ])  # fmt: skip
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
