@@ -28,6 +28,8 @@ from streams.log.event_log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES,
 
 _OWN_MAPPING_BYTES = 4 << 20
 """Larger allocations go back to the system when they are freed; those of one batch are smaller."""
+_KEPT_FREE_BYTES = 32 << 20
+"""Free memory at the heap's end that stays with the process: more than one large batch takes and frees."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,9 +224,12 @@ class Stack:
 
 
 def _allocator() -> dict[str, str]:
-    """Keeps glibc from raising its threshold as large arrays come and go: they would then leave holes in the heap."""
-    name = "MALLOC_MMAP_THRESHOLD_"
-    return {name: os.environ.get(name, str(_OWN_MAPPING_BYTES))}
+    """Keeps glibc from raising its threshold as large arrays come and go: they would then leave holes in the heap.
+
+    With a threshold of its own it also gives back what is free beyond 128 KiB, and each batch asks for it anew.
+    """
+    settings = {"MALLOC_MMAP_THRESHOLD_": _OWN_MAPPING_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEPT_FREE_BYTES}
+    return {name: os.environ.get(name, str(value)) for name, value in settings.items()}
 
 
 def joiner_windows(config: StackConfig) -> list[str]:

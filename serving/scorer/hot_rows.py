@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 _LOG = logging.getLogger(__name__)
 _NEVER = np.int32(-1)
+_LAST_STAMP = np.iinfo(np.int32).max
 
 
 class HotRows:
@@ -72,7 +73,7 @@ class HotRows:
 
     def begin_batch(self) -> None:
         """Rows looked up from here on are not evicted until the next batch begins."""
-        if self._stamp == np.iinfo(np.int32).max:
+        if self._stamp == _LAST_STAMP:
             np.minimum(self._stamps, 0, out=self._stamps)
             self._stamp = 0
         self._stamp += 1

@@ -61,15 +61,15 @@ class Programs:
         self,
         request: tuple[Tensor, Tensor],
         candidate: tuple[Tensor, Tensor],
-        request_index: Tensor,
+        request_index: Array,
     ) -> Tensor:
-        """Logits (E,) float32; each side is (dense, embeddings)."""
+        """Logits (E,) float32; each side is (dense, embeddings). `request_index` (E,) integers."""
         with torch.inference_mode():
             state = self._request(*request)
             if len(request[0]) == 1:
                 (logits,) = self._candidate_single(*candidate, *state)
             else:
-                (logits,) = self._candidate(*candidate, request_index, *state)
+                (logits,) = self._candidate(*candidate, torch.from_numpy(request_index.astype(np.int64)), *state)
             wide: Tensor = logits.float()
             return wide
 

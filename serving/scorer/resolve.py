@@ -25,8 +25,6 @@ from streams.contract.manifest import Generation
 from streams.contract.wire import DEFAULTS_USED_FOR_MISSES, STALE_UPDATES, STORE_UNAVAILABLE
 from streams.store.generation_rows import FetchedRows
 
-_NONE: Array = np.zeros(0, dtype=np.int64)
-
 
 class Fetcher(Protocol):
     """The part of the store that a batch may wait for."""
@@ -52,14 +50,23 @@ class Resolved:
 
 def resolve(served: ServedGeneration, batch: FeatureBatch, fetcher: Fetcher, timeout_seconds: float) -> Resolved:
     """The slot of every id. The caller holds the scorer's lock; versions may be applied within."""
-    rows = served.rows
-    counted_tables, counted_ids = (_NONE, _NONE) if served.counters is None else served.counters.keys_of(batch)
-    ids = np.concatenate([batch.request.ids, batch.candidate.ids, counted_ids])
-    tables = np.concatenate([
+    ids = [batch.request.ids, batch.candidate.ids]
+    tables = [
         tables_of_values(served.request_tables, batch.request.lengths),
         tables_of_values(served.candidate_tables, batch.candidate.lengths),
-        counted_tables.astype(np.int16),
-    ])  # fmt: skip
+    ]
+    if served.counters is not None:
+        counted_tables, counted_ids = served.counters.keys_of(batch)
+        ids.append(counted_ids)
+        tables.append(counted_tables.astype(np.int16))
+    return _resolve(served, batch, np.concatenate(tables), np.concatenate(ids), fetcher, timeout_seconds)
+
+
+def _resolve(
+    served: ServedGeneration, batch: FeatureBatch, tables: Array, ids: Array, fetcher: Fetcher, timeout_seconds: float
+) -> Resolved:
+    """`tables` and `ids` (n + m + K,): the request's keys, the candidates', the counters'."""
+    rows = served.rows
     num_request, num_both = len(batch.request.ids), len(batch.request.ids) + len(batch.candidate.ids)
     rows.begin_batch()
     slots = rows.lookup(tables, ids)
@@ -74,9 +81,8 @@ def resolve(served: ServedGeneration, batch: FeatureBatch, fetcher: Fetcher, tim
         slots = rows.lookup(tables, ids)
         missing = np.flatnonzero(slots < 0)
         slots[missing] = tables[missing]
-    num_defaults = int((slots[:num_both] < len(served.generation.tables)).sum())
-    of_request, of_candidate, of_counters = np.split(slots, [num_request, num_both])
-    return Resolved(of_request, of_candidate, of_counters, flags, num_misses, num_defaults)
+    num_defaults = int(np.count_nonzero(slots[:num_both] < len(served.generation.tables)))
+    return Resolved(slots[:num_request], slots[num_request:num_both], slots[num_both:], flags, num_misses, num_defaults)
 
 
 def _bring(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -131,9 +132,9 @@ class Scorer:
             batch = served.counters.fill(batch, served.rows.values, resolved.counter_slots)
         probabilities = served.forward(batch, resolved.request_slots, resolved.candidate_slots)
         self._count(len(batches), len(probabilities), resolved)
-        ends = np.cumsum([len(each.request_index) for each in batches])
         info = _info(served, resolved.flags | self._stale(), resolved.num_misses)
-        return [Answer(piece, info) for piece in np.split(probabilities, ends[:-1])]
+        ends = list(accumulate(len(each.request_index) for each in batches))
+        return [Answer(probabilities[start:end], info) for start, end in zip([0, *ends], ends, strict=False)]
 
     def _count(self, num_requests: int, num_candidates: int, resolved: Resolved) -> None:
         self._stats.num_requests += num_requests

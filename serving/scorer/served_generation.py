@@ -131,7 +131,7 @@ class ServedGeneration:
         logits = self._programs(
             (_tensor(batch.request.dense), pool(values, request_slots, batch.request.lengths)),
             (_tensor(batch.candidate.dense), pool(values, candidate_slots, batch.candidate.lengths)),
-            torch.from_numpy(batch.request_index.astype(np.int64)),
+            batch.request_index,
         )
         if self._calibration is not None:
             logits = torch.from_numpy(self._calibration.of_batch(batch, logits.numpy()))

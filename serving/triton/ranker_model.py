@@ -24,6 +24,7 @@ from streams.contract.telemetry import METRICS
 from streams.contract.wire import INPUTS
 
 _METRICS_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0005
 
 
 class RankerModel:
@@ -32,6 +33,8 @@ class RankerModel:
     def initialize(self, arguments: dict[str, str]) -> None:
         """Starts the scorer; it refuses requests until a generation is live."""
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        # A thread that prepares a version must let a request go on at once, not after 5 ms.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         parameters = json.loads(arguments["model_config"])["parameters"]
         config: ScorerConfig = scorer_from_json(parameters["scorer"]["string_value"])
         try:

@@ -100,7 +100,7 @@ class _Plan:
 
     def __init__(self, features: list[Feature], counted: list[Feature]) -> None:
         self.features = features
-        self.counted = counted
+        self.names = [feature.name for feature in [*features, *counted]]
         self.dense = [*(feature for feature in features if feature.kind == "dense"), *counted]
         self.sparse = [feature for feature in features if feature.kind != "dense"]
         self.alike_dense = alike(self.dense)
@@ -109,10 +109,10 @@ class _Plan:
 
 def _side(plan: _Plan, columns: Mapping[str, Column], rows: int, ids_by_name: dict[str, Ids]) -> Side:
     """Transforms one side; leaves the ids of single-valued features in `ids_by_name` for the crosses."""
-    for feature in [*plan.features, *plan.counted]:
-        column = columns.get(feature.name)
+    for name in plan.names:
+        column = columns.get(name)
         if column is not None and len(column) != rows:
-            raise InputError(f"has {len(column)} entries where {rows} are due", field=feature.name,
+            raise InputError(f"has {len(column)} entries where {rows} are due", field=name,
                              value=len(column), remedy="give one entry a row")  # fmt: skip
     numbers = dense_values(plan.alike_dense, columns, rows)
     ids_by_name.update(single_ids(plan.alike_single, columns, rows))

@@ -51,13 +51,15 @@ def _known_transforms(feature: Feature) -> dict[str, int]:
 
 
 def mix64(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser: a bijection of 64-bit integers (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        z = values + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
+    """SplitMix64's finaliser: a bijection of 64-bit integers (Steele et al. 2014). `values` has a dimension or more."""
+    z = values + np.uint64(0x9E3779B97F4A7C15)
+    shifted = z >> np.uint64(30)
+    for factor, bits in ((0xBF58476D1CE4E5B9, 27), (0x94D049BB133111EB, 31)):
+        z ^= shifted
+        z *= np.uint64(factor)
+        np.right_shift(z, np.uint64(bits), out=shifted)
+    z ^= shifted
+    return z
 
 
 def ids_of(feature: Feature, values: npt.NDArray[Any] | Sequence[Any]) -> Ids:
@@ -131,6 +133,8 @@ def _check_whole(feature: Feature, numbers: npt.NDArray[Any]) -> None:
         row = int(np.argmax(fractional))
         raise InputError(f"entry {row} is not an integer", field=feature.name, value=float(numbers[row]),
                          remedy='send integers, or set dtype = "float" in the schema')  # fmt: skip
+    if (np.abs(numbers) >= 2.0**63).any():
+        raise InputError("does not fit 64 bits", field=feature.name, value=float(max(numbers, key=abs)))
 
 
 def _check_finite(feature: Feature, numbers: npt.NDArray[Any]) -> None:

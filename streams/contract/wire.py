@@ -47,6 +47,7 @@ INPUTS: dict[str, str] = {
 OPTIONAL = "event_time_ms"
 OUTPUTS: dict[str, str] = {"probability": "FP32", "info": "INT64"}
 NUMPY_DTYPES: dict[str, str] = {"FP32": "<f4", "INT64": "<i8", "INT32": "<i4"}
+_DTYPES = {name: np.dtype(NUMPY_DTYPES[datatype]) for name, datatype in INPUTS.items()}
 
 # an error's message starts with one of these, then ": "
 SCHEMA_MISMATCH = "schema_mismatch"
@@ -186,8 +187,7 @@ def _flat(tensors: Mapping[str, Array], name: str, expected: int) -> Array:
     tensor = tensors.get(name)
     if tensor is None:
         raise FormatError("is missing", field=name, remedy=f"send the tensors {', '.join(INPUTS)}")
-    dtype = np.dtype(NUMPY_DTYPES[INPUTS[name]])
-    if tensor.dtype != dtype:
+    if tensor.dtype != _DTYPES[name]:
         raise FormatError(f"is not {INPUTS[name]}", field=name, value=str(tensor.dtype))
     if tensor.size != max(1, expected):
         raise FormatError(f"has {tensor.size} elements where {max(1, expected)} are due", field=name,

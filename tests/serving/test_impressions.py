@@ -114,6 +114,7 @@ def test_impression_too_large_for_a_record_keeps_its_best_candidates() -> None:
 def test_offered_answers_reach_the_log_in_order_and_in_their_sessions_partition(tmp_path: Path, log: EventLog) -> None:
     log.create_topic(EVENTS, 3)
     with writing(tmp_path) as parts:
+        wait_until(lambda: parts.delivery.healthy, "the log was not opened")
         for number in range(50):
             parts.writer.offer(shown(number, session_id="s"))
     assert ids(log) == [f"r{number}" for number in range(50)]

@@ -42,7 +42,7 @@ def both_ways(network: DenseNetwork, programs: Programs, seed: int) -> tuple[tor
     )
     with torch.inference_mode():
         logits = network.plain(request[0].expand(E, -1), request[1].expand(E, -1, -1), *candidate)
-    served = programs(request, candidate, torch.zeros(E, dtype=torch.int64))
+    served = programs(request, candidate, np.zeros(E, dtype=np.int32))
     return torch.sigmoid(logits), torch.sigmoid(served)
 
 
