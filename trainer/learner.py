@@ -205,6 +205,7 @@ class Learner:
         self.optimizer.step()
 
     def _account(self, examples: ExampleBatch, features: FeatureBatch, batch: RowBatch, newest_ms: int) -> None:
+        self.network.see(batch.request_dense, batch.candidate_dense)
         counters, settled_ms = self.counters, examples.decided_ingest_ms
         counters.step += 1
         counters.examples += len(examples)

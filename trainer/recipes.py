@@ -83,7 +83,7 @@ def default() -> RecipeConfig:
     """
     return RecipeConfig(
         name="default",
-        network=DlrmConfig(bottom=(64,), top=(128, 64), direct=True),
+        network=DlrmConfig(bottom=(64,), top=(128, 64), direct=True, scaled=True),
         tables=TablesConfig(learning_rate=0.05, initial_scale=0.01),
         optimizer=DenseOptimizerConfig(kind="adam", learning_rate=0.003),
     )

@@ -28,7 +28,7 @@ from trainer.model.network import (
 )
 
 SMALL_DLRM = DlrmConfig(bottom=(8, 6), top=(16, 8))
-DIRECT_DLRM = replace(SMALL_DLRM, direct=True)
+DIRECT_DLRM = replace(SMALL_DLRM, direct=True, scaled=True)
 CONFIGS = [SMALL_DLRM, DIRECT_DLRM, DcnConfig(deep=(8, 6)), DcnConfig(cross_layers=1, rank=3, deep=(8,))]
 SIZES = st.fixed_dictionaries({
     "request_keys": st.integers(0, 12), "candidate_keys": st.integers(1, 5),
@@ -52,7 +52,11 @@ def dlrm_oracle(network: DenseNetwork, inputs: list[Tensor], row: int) -> Tensor
     """One candidate's logit by loops over pairs, from the papers' definition and the documented column order."""
     weights, shape = dict(network.state_dict()), network.shape
     request = int(inputs[4][row])
-    dense = torch.cat([inputs[0][request], inputs[2][row]])
+    sides = {"scale_request": inputs[0][request], "scale_candidate": inputs[2][row]}
+    scaled = {name: x * weights[f"{name}.factor"] + weights[f"{name}.shift"] if f"{name}.factor" in weights else x
+              for name, x in sides.items()}  # fmt: skip
+    of_request_dense, of_candidate_dense = scaled.values()
+    dense = torch.cat([of_request_dense, of_candidate_dense])
     of_request, of_candidate = list(inputs[1][request]), list(inputs[3][row])
     b = mlp(weights, layers_of(weights, "bottom"), dense, relu_last=True) if len(dense) else None
     first: list[Tensor] = []
@@ -66,7 +70,7 @@ def dlrm_oracle(network: DenseNetwork, inputs: list[Tensor], row: int) -> Tensor
     x = torch.cat([*first, *second])
     if "own.weight" not in weights:
         return mlp(weights, layers_of(weights, "top"), x, relu_last=False)[0]
-    own = torch.cat([inputs[1][request].flatten(), inputs[0][request], inputs[3][row].flatten(), inputs[2][row]])
+    own = torch.cat([inputs[1][request].flatten(), of_request_dense, inputs[3][row].flatten(), of_candidate_dense])
     direct = linear(x, weights["top_first.weight"], weights["top_first.bias"])[-1] + weights["own.weight"][0] @ own
     hidden = {f"top_first.{name}": weights[f"top_first.{name}"][:-1] for name in ("weight", "bias")}
     deep = mlp(weights | hidden, layers_of(weights, "top"), x, relu_last=False)[0]
@@ -108,6 +112,9 @@ def shaken(sizes: dict[str, int], config: NetworkConfig) -> DenseNetwork:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    request, candidate = network.shape.num_request_dense, network.shape.num_candidate_dense
+    seen = [torch.randn(rows, number, generator=generator) for rows, number in ((50, request), (60, candidate))]
+    network.see(seen[0] + 0.3, 2 * seen[1])
     return network
 
 
@@ -135,7 +142,7 @@ def test_every_form_of_the_network_equals_the_plain_one_candidate_by_candidate(
 
 @pytest.mark.parametrize(
     "config",
-    [DlrmConfig(), DlrmConfig(direct=True), DcnConfig(), DcnConfig(rank=32)],
+    [DlrmConfig(), DlrmConfig(direct=True, scaled=True), DcnConfig(), DcnConfig(rank=32)],
     ids=["dlrm", "dlrm-direct", "dcn", "dcn-low-rank"],
 )
 @torch.no_grad()

@@ -50,6 +50,9 @@ class DenseNetwork(nn.Module, ABC):
 
     shape: NetworkShape
 
+    def see(self, request_dense: Tensor, candidate_dense: Tensor) -> None:
+        """What was learnt last, (R, N_r) and (E, N_c): for a network that scales its inputs. Changes no parameter."""
+
     @abstractmethod
     def request_part(self, request_dense: Tensor, request_embeddings: Tensor) -> tuple[Tensor, ...]:
         """(R, N_r), (R, F_r, D) -> state, each tensor (R, ...)."""

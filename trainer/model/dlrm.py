@@ -25,13 +25,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from streams.contract.errors import InputError
 from trainer.model.dense import DenseNetwork, NetworkShape
 from trainer.model.layers import SplitLinear, Tail, check_widths, initialise, set_prior
 from trainer.model.pairs import Pairs
+from trainer.model.scaling import Scaling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,8 @@ class DlrmConfig:
     top: tuple[int, ...] = (512, 256)
     direct: bool = False
     """Whether embeddings, dense values, b and products also reach the logit by one weight each, 0 at first."""
+    scaled: bool = False
+    """Whether dense values are brought to a common scale (`Scaling`), by those learnt before."""
     prior: float = 0.1
     """The probability that an untrained network predicts, about."""
     seed: int = 0
@@ -66,6 +69,10 @@ def _num_values(shape: NetworkShape, *, of_request: bool) -> int:
     if of_request:
         return shape.num_request_keys * shape.dim + shape.num_request_dense
     return shape.num_candidate_keys * shape.dim + shape.num_candidate_dense
+
+
+def _scaling(config: DlrmConfig, num_values: int) -> nn.Module:
+    return Scaling(num_values) if config.scaled and num_values else nn.Identity()
 
 
 def _silence(*weights: Tensor) -> None:
@@ -106,12 +113,20 @@ class Dlrm(DenseNetwork):
         self.direct = config.direct
         if config.direct:
             self.own = SplitLinear(_num_values(shape, of_request=True), _num_values(shape, of_request=False), 1)
+        self.scale_request = _scaling(config, shape.num_request_dense)
+        self.scale_candidate = _scaling(config, shape.num_candidate_dense)
         initialise(self, config.seed)
         set_prior(self.top.last, config.prior)
         if config.direct:
             _silence(self.top_first.weight[-1], self.own.weight)
 
+    def see(self, request_dense: Tensor, candidate_dense: Tensor) -> None:
+        for scale, dense in ((self.scale_request, request_dense), (self.scale_candidate, candidate_dense)):
+            if isinstance(scale, Scaling):
+                scale.see(dense)
+
     def request_part(self, request_dense: Tensor, request_embeddings: Tensor) -> tuple[Tensor, ...]:
+        request_dense = self.scale_request(request_dense)
         vectors, inputs = request_embeddings, []
         bottom: tuple[Tensor, ...] = ()
         if self.bottom_of_candidate:
@@ -126,6 +141,7 @@ class Dlrm(DenseNetwork):
         self, candidate_dense: Tensor, candidate_embeddings: Tensor, request_index: Tensor, *state: Tensor
     ) -> Tensor:
         *bottom, request_vectors, top = (tensor.index_select(0, request_index) for tensor in state)
+        candidate_dense = self.scale_candidate(candidate_dense)
         vectors, inputs = candidate_embeddings, []
         if self.bottom_of_candidate:
             b = relu(self.bottom(bottom[0] + self.bottom_first.of_candidate(candidate_dense)))
@@ -136,6 +152,7 @@ class Dlrm(DenseNetwork):
 
     def candidate_single(self, candidate_dense: Tensor, candidate_embeddings: Tensor, *state: Tensor) -> Tensor:
         *bottom, request_vectors, top = state
+        candidate_dense = self.scale_candidate(candidate_dense)
         vectors, inputs = candidate_embeddings, []
         if self.bottom_of_candidate:
             b = relu(self.bottom(self.bottom_first.of_single(candidate_dense, bottom[0])))
@@ -164,6 +181,7 @@ class Dlrm(DenseNetwork):
         candidate_dense: Tensor,
         candidate_embeddings: Tensor,
     ) -> Tensor:
+        request_dense, candidate_dense = self.scale_request(request_dense), self.scale_candidate(candidate_dense)
         inputs: list[Tensor] = []
         sides = [request_embeddings, candidate_embeddings]
         if self.bottom_of_request or self.bottom_of_candidate:
