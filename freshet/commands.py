@@ -24,11 +24,10 @@ from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
 from streams.datasets.options import DatasetOptions
 from streams.datasets.registry import open_dataset, schema_path
-from streams.join.config import milliseconds
+from streams.join.config import CLICK_WINDOW_SECONDS, milliseconds
 from streams.join.options import add_windows, windows_of
 from streams.replay import in_time_order
 
-_UP_WINDOW_SECONDS = 600.0
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
 BENCHES = ("serve", "train", "publish", "soak", "future", "overheads")
@@ -115,7 +114,7 @@ def _configure_up(parser: ArgumentParser) -> None:
     _add_addresses(parser)
     parser.add_argument("--schema", type=Path, required=True, help="the feature schema (TOML)")
     parser.add_argument("--dir", type=Path, default=Path(".freshet"), help="where logs and state are kept")
-    add_windows(parser, _UP_WINDOW_SECONDS)
+    add_windows(parser, CLICK_WINDOW_SECONDS)
     parser.add_argument("--partitions", type=int, default=2)
 
 
@@ -125,7 +124,7 @@ def _up(args: Namespace) -> Result:
         raise InputError("already runs from here", field="dir", value=str(args.dir), remedy="run `freshet down` first")
     stack = Stack(StackConfig(
         folder=args.dir.absolute(), schema=args.schema.absolute(), log=args.log, redis=args.redis, triton=args.triton,
-        port=args.port, recipe=args.recipe, precision=args.precision, windows_ms=windows_of(args, _UP_WINDOW_SECONDS),
+        port=args.port, recipe=args.recipe, precision=args.precision, windows_ms=windows_of(args, CLICK_WINDOW_SECONDS),
         num_partitions=args.partitions, detached=True,
     ))  # fmt: skip
     interrupt_on_terminate()

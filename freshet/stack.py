@@ -24,6 +24,7 @@ from freshet.ports import free_ports
 from freshet.processes import Child, freshet_command, spawn
 from freshet.running import identity_of
 from streams.contract.errors import ConflictError, FreshetError, InputError, UnavailableError
+from streams.join.config import CLICK_WINDOW_SECONDS
 from streams.log.event_log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, EventLog, open_log
 
 _OWN_MAPPING_BYTES = 4 << 20
@@ -64,7 +65,7 @@ class StackConfig:
     precision: str = "float32"
     """Of the scorer's wide layers; see ScorerConfig."""
     num_partitions: int = 2
-    window_seconds: float = 600.0
+    window_seconds: float = CLICK_WINDOW_SECONDS
     """How long an impression waits for a click."""
     windows_ms: Mapping[str, int] | None = None
     """Kind of feedback -> how long an impression waits for it, in place of `window_seconds`."""

@@ -12,6 +12,7 @@ from streams.command import Command, Result
 from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
 from streams.datasets.options import DatasetOptions
+from streams.join.config import CLICK_WINDOW_SECONDS
 from streams.join.joiner import Joiner, JoinerConfig
 from streams.join.metrics import join_samples
 from streams.join.options import add_horizons, add_windows, join_config
@@ -19,8 +20,6 @@ from streams.join.partition import JoinTopics
 from streams.log.event_log import EVENTS, EXAMPLES, EventLog, open_log
 from streams.metrics_page import open_page
 from streams.replay import LogSink, ReplayConfig, open_recording, replay
-
-_WINDOW_SECONDS = 600.0
 
 
 def add_log(parser: ArgumentParser) -> None:
@@ -102,7 +101,7 @@ def _configure_join(parser: ArgumentParser) -> None:
     parser.add_argument("--clock", choices=("data", "wall"), default="data", help="what event times are")
     parser.add_argument("--group", default="join", help="whose offsets these are; another group joins anew")
     parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help="where examples go: one topic a group")
-    add_windows(parser, _WINDOW_SECONDS)
+    add_windows(parser, CLICK_WINDOW_SECONDS)
     add_horizons(parser)
     add_metrics_page(parser)
 
@@ -113,7 +112,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _join(args: Namespace) -> Result:
     config = JoinerConfig(
-        state_dir=args.state, join=join_config(args, _WINDOW_SECONDS),
+        state_dir=args.state, join=join_config(args, CLICK_WINDOW_SECONDS),
         topics=JoinTopics(examples=args.examples, group=args.group), partitions=args.partitions,
         max_records=args.max_records, tick_seconds=args.tick_seconds, clock=args.clock,
     )  # fmt: skip

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from streams.contract.errors import InputError
 
+CLICK_WINDOW_SECONDS = 60.0
+"""How long an impression waits for its click unless told otherwise; what comes later is a correction."""
 _DAY_MS = 86_400_000
 _LONGEST_MS = 100 * 365 * _DAY_MS
 _MOST_KINDS = 255
@@ -28,7 +30,7 @@ class JoinConfig:
     Raises InputError where a value makes no sense.
     """
 
-    windows_ms: Mapping[str, int] = field(default_factory=lambda: {"click": 600_000})
+    windows_ms: Mapping[str, int] = field(default_factory=lambda: {"click": int(1000 * CLICK_WINDOW_SECONDS)})
     emit_positives_at_once: bool = True
     correction_horizon_ms: int = _DAY_MS
     hold_horizon_ms: int | None = None
@@ -45,7 +47,7 @@ class JoinConfig:
     def __post_init__(self) -> None:
         if not 0 < len(self.windows_ms) <= _MOST_KINDS:
             raise InputError("names no kind of feedback, or too many", field="windows_ms", value=dict(self.windows_ms),
-                             remedy=f"give 1 to {_MOST_KINDS} kinds, such as click = 600000")  # fmt: skip
+                             remedy=f"give 1 to {_MOST_KINDS} kinds, such as click = 60000")  # fmt: skip
         for kind, window_ms in self.windows_ms.items():
             _check_duration(f"windows_ms.{kind}", window_ms, least_ms=1)
         _check_duration("correction_horizon_ms", self.correction_horizon_ms)
@@ -76,7 +78,7 @@ def parse_windows(texts: Iterable[str]) -> dict[str, int]:
         kind, _, seconds = text.rpartition("=")
         if not kind or kind in windows_ms:
             why = "names its kind of feedback twice" if kind else "names no kind of feedback"
-            raise InputError(why, field="window", value=text, remedy="give each kind once, such as click=600")
+            raise InputError(why, field="window", value=text, remedy="give each kind once, such as click=60")
         windows_ms[kind] = milliseconds("window", seconds, least=1)
     return windows_ms
 

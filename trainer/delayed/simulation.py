@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from streams.contract.columns import Array
 from streams.contract.examples import ExampleBatch, concat_batches
 from streams.datasets.observed import Observed
-from streams.join.config import milliseconds
+from streams.join.config import CLICK_WINDOW_SECONDS, milliseconds
 from streams.join.example_builder import Emission, build_batch
 from trainer.counting import count, look
 from trainer.delayed.config import DelayedConfig
@@ -33,7 +33,7 @@ _MOST_PREDICTED = 4096
 class DelayedLabels:
     """Labels come when they would have come: how long an impression waits for its click. Raises InputError."""
 
-    window_seconds: float = 600.0
+    window_seconds: float = CLICK_WINDOW_SECONDS
 
     def __post_init__(self) -> None:
         milliseconds("window-seconds", self.window_seconds, least=1)
