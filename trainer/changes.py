@@ -35,6 +35,7 @@ class ChangeSet:
     evicted: list[Keys] = field(default_factory=list)
     settled_ms: list[Array] = field(default_factory=list)
     num_settled: int = 0
+    num_evicted: int = 0
     overflowed: bool = False
     """Whether evicted keys were forgotten: only a whole snapshot can follow."""
 
@@ -45,15 +46,18 @@ class ChangeSet:
         self.evicted = older.evicted + self.evicted
         self.settled_ms = older.settled_ms + self.settled_ms
         self.num_settled += older.num_settled
+        self.num_evicted += older.num_evicted
         self.overflowed |= older.overflowed
 
     def evict(self, keys: Keys) -> None:
         """Adds evicted keys; distinct ones are kept, up to a million."""
         self.evicted.append(keys)
-        if sum(map(len, self.evicted)) > 2 * _MOST_EVICTED:
+        self.num_evicted += len(keys)
+        if self.num_evicted > 2 * _MOST_EVICTED:
             tables, ids = self.evicted_keys()
             self.overflowed |= len(ids) > _MOST_EVICTED
             self.evicted = [] if self.overflowed else [_keys(tables, ids)]
+            self.num_evicted = sum(map(len, self.evicted))
 
     def settled(self) -> Array:
         """All `decided_ingest_ms` (N,), in no order; beyond 100,000 an even sample of them."""
@@ -154,7 +158,7 @@ class Changes:
         self.since.touched[:] = np.unpackbits(state["touched"], count=self._num_slots).astype(np.bool_)
         self.since.ads.extend(state["ads"])
         self.since.settled_ms, self.since.num_settled = [state["settled_ms"]], len(state["settled_ms"])
-        self.since.evicted = [_keys(state["evicted_tables"], state["evicted_ids"])]
+        self.since.evict(_keys(state["evicted_tables"], state["evicted_ids"]))
         self.since.overflowed = bool(state["overflowed"][0])
 
     def _empty(self) -> ChangeSet:
