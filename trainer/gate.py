@@ -26,6 +26,7 @@ from streams.contract.columns import Array
 from streams.contract.counters import TABLE_PREFIX as COUNTERS
 from streams.contract.manifest import Generation
 from trainer.delta import Delta, WindowScores
+from trainer.model.scaling import PREFIX as SCALING
 
 _LARGEST_FP16 = 65504.0
 _EPSILON = 1e-7
@@ -63,7 +64,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """L2 norms: of the largest row, and of all dense parameters together."""
+    """L2 norms: of the largest row, and of all learnt dense parameters together: what was counted is none of these."""
 
     row: float = 0.0
     dense: float = 0.0
@@ -227,7 +228,7 @@ def _norms(delta: Delta) -> Norms:
                for v in (rows.values.astype(np.float64) for table, rows in delta.rows.items()
                          if not table.startswith(COUNTERS))]  # fmt: skip
     dense = [np.square(tensor, dtype=np.float64).sum() for name, tensor in delta.dense.items()
-             if not name.startswith(CALIBRATION)]  # fmt: skip
+             if not name.startswith((CALIBRATION, SCALING))]  # fmt: skip
     return Norms(float(np.sqrt(max(largest, default=0.0))), float(np.sqrt(sum(dense))))
 
 

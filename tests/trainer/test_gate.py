@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
 from tests.support.deltas import delta, window
 from tests.support.generations import SCHEMA, generation, rows
+from tests.support.small_model import schema_of
 from trainer.delta import Delta, WindowScores
 from trainer.gate import GateConfig, GateResult, LiveView, Norms, check
+from trainer.model.dlrm import DlrmConfig
+from trainer.model.network import build_network, network_state
 
 LIVE = LiveView(version=3, generation=1, norms=Norms(row=2.0, dense=3.0))
 
@@ -146,6 +150,18 @@ def test_exploding_dense_network_is_refused_even_where_its_square_overflows() ->
     result = _check(delta(1, dense={"weight": np.array([3e38], np.float32)}))
     assert _codes(result) == ["dense_norm"]
     assert result.norms.dense == pytest.approx(3e38)
+
+
+def test_a_hundred_times_the_rows_behind_the_scaling_of_dense_values_are_no_growth() -> None:
+    schema = schema_of(request_keys=1, candidate_keys=1, request_dense=2, candidate_dense=2, dim=4)
+    network = build_network(schema, DlrmConfig(bottom=(4,), top=(4,), scaled=True))
+    network.see(*torch.ones(2, 300, 2))
+    first = _check(delta(1, dense={name: x.copy() for name, x in network_state(network).items()}), live=None)
+    for value in range(100):
+        network.see(*torch.full((2, 300, 2), 100.0 * value))
+    later = _check(delta(2, dense=network_state(network)), live=LiveView(1, 1, first.norms))
+    assert later.passed
+    assert later.norms.dense == first.norms.dense > 0
 
 
 def test_first_version_has_no_norm_to_compare_with() -> None:

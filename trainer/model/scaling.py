@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+PREFIX = "scale_"
+"""How the names of a network's scalings begin: their tensors are counted from the stream, not learnt."""
+
 _LONGEST_MEMORY = 200_000
 """Rows after which older ones fade: a stream's values move."""
 
