@@ -154,7 +154,7 @@ def _choices(config: EqualConfig) -> Iterator[RecipeConfig]:
     for network, size, table_rate, dense_rate in choices:
         yield replace(
             base, name=f"bottom {network.bottom} top {network.top} batch {size} rates {table_rate:g}, {dense_rate:g}",
-            network=network, batch_size=size,
+            network=network, batch_size=size, first_parts=None,
             tables=replace(base.tables, learning_rate=table_rate),
             optimizer=replace(base.optimizer, learning_rate=dense_rate),
         )  # fmt: skip

@@ -8,7 +8,7 @@ dense, request_index  ── as tensors ──>  (R, N_r), (E, N_c), (E,) int64
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,34 @@ class RowLookup:
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self._device)
+
+
+def part_of(batch: RowBatch, chosen: Array) -> RowBatch:
+    """The examples `chosen` (K,), K at least 1, with only the requests they name."""
+    index = batch.request_index.cpu().numpy()[chosen]
+    requests, index = np.unique(index, return_inverse=True)
+    device = batch.request_index.device
+    return replace(
+        batch,
+        request=_bags(batch.request, requests),
+        candidate=_bags(batch.candidate, chosen),
+        request_dense=_rows(batch.request_dense, requests),
+        candidate_dense=_rows(batch.candidate_dense, chosen),
+        request_index=torch.from_numpy(index.astype(np.int64)).to(device),
+    )
+
+
+def _bags(bags: Bags, columns: Array) -> Bags:
+    """The bags of those columns of `lengths`, for every key."""
+    lengths = bags.lengths[:, columns]
+    starts = (np.cumsum(bags.lengths, dtype=np.int64) - bags.lengths.ravel()).reshape(bags.lengths.shape)
+    flat = lengths.ravel().astype(np.int64)
+    within = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
+    return Bags(bags.rows[np.repeat(starts[:, columns].ravel(), flat) + within], lengths)
+
+
+def _rows(tensor: Tensor, rows: Array) -> Tensor:
+    return tensor.index_select(0, torch.from_numpy(rows).to(tensor.device))
 
 
 def labels_of(examples: ExampleBatch, device: torch.device) -> tuple[Tensor, Tensor]:

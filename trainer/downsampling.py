@@ -13,19 +13,15 @@ partition and after every resume; a correction of a label falls to the same side
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 import xxhash
-from torch import Tensor
 
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
 from streams.contract.values import cross_ids
-from trainer.batch import RowBatch
-from trainer.model.tables import Bags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,34 +48,6 @@ def kept(examples: ExampleBatch, config: DownsamplingConfig) -> Array:
     below = (crossed >> np.uint64(11)) * 2.0**-53 < config.keep_negatives
     chosen: Array = np.flatnonzero(below | (examples.label > 0.5))
     return chosen
-
-
-def part_of(batch: RowBatch, chosen: Array) -> RowBatch:
-    """The examples `chosen` (K,), K at least 1, with only the requests they name."""
-    index = batch.request_index.cpu().numpy()[chosen]
-    requests, index = np.unique(index, return_inverse=True)
-    device = batch.request_index.device
-    return replace(
-        batch,
-        request=_bags(batch.request, requests),
-        candidate=_bags(batch.candidate, chosen),
-        request_dense=_rows(batch.request_dense, requests),
-        candidate_dense=_rows(batch.candidate_dense, chosen),
-        request_index=torch.from_numpy(index.astype(np.int64)).to(device),
-    )
-
-
-def _bags(bags: Bags, columns: Array) -> Bags:
-    """The bags of those columns of `lengths`, for every key."""
-    lengths = bags.lengths[:, columns]
-    starts = (np.cumsum(bags.lengths, dtype=np.int64) - bags.lengths.ravel()).reshape(bags.lengths.shape)
-    flat = lengths.ravel().astype(np.int64)
-    within = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
-    return Bags(bags.rows[np.repeat(starts[:, columns].ravel(), flat) + within], lengths)
-
-
-def _rows(tensor: Tensor, rows: Array) -> Tensor:
-    return tensor.index_select(0, torch.from_numpy(rows).to(tensor.device))
 
 
 def _hashes(names: list[str]) -> Array:

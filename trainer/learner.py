@@ -14,17 +14,18 @@ from streams.contract.errors import FreshetError, InputError
 from streams.contract.examples import ExampleBatch
 from streams.contract.features import FeatureBatch
 from streams.contract.schema import Schema
-from trainer.batch import RowBatch, RowLookup, ad_columns, ad_ids, labels_of
+from trainer.batch import RowBatch, RowLookup, ad_columns, ad_ids, labels_of, part_of
 from trainer.calibration import OnlineCalibration
 from trainer.changes import Changes
 from trainer.counting import counting_of
 from trainer.delayed.click_delays import ClickDelays
 from trainer.delayed.learning import delayed_learning
 from trainer.dense_optimizer import build_optimizer
-from trainer.downsampling import DownsamplingConfig, kept, part_of
+from trainer.downsampling import DownsamplingConfig, kept
 from trainer.future.ascent import within_reach
 from trainer.model.network import build_network
 from trainer.model.tables import LocalTables
+from trainer.parts import part_size, ranges
 from trainer.prepare import Learnable
 from trainer.progressive import Progressive
 from trainer.recipes import RecipeConfig
@@ -75,30 +76,46 @@ class Learner:
         self._rows = RowLookup(self.vocabulary, self._device)
 
     def learn(self, learnable: Learnable) -> Scored:
-        """Predicts E examples, scores them, then learns them.
+        """Predicts E examples, scores and learns them: each is predicted before it is learnt.
 
-        Raises FreshetError where a prediction is not finite: the model has diverged, and nothing is learnt.
+        Raises FreshetError where a prediction is not finite: the model has diverged, and what made it so stays.
         """
         examples, features = learnable.examples, learnable.features
         newest_ms = int(examples.event_time_ms.max())
         batch = self._rows(features, learnable.seen, newest_ms)
         self._begin_rows(batch)
-        # Where most examples are dropped, gradients are worth their price for the others alone.
-        with torch.set_grad_enabled(self.recipe.downsampling is None):
-            logits = self._forward(batch)
-        predicted = logits.detach().float().cpu().numpy()
-        self.check_finite(predicted)
+        predicted = self._learn_rows(batch, examples)
         served = self._calibrated(features, predicted)
         losses = self.progressive.add(examples, served)
         if self.calibration is not None:
             self.calibration.learn(examples, features, predicted, served)
         self.click_delays.add(examples)
-        if self.recipe.downsampling is None:
-            self._update(logits, examples)
-        else:
-            self._update_on_part(logits, batch, examples, self.recipe.downsampling)
         self._account(examples, features, batch, newest_ms)
         return Scored(served, losses, None if self.calibration is None else predicted)
+
+    def _learn_rows(self, batch: RowBatch, examples: ExampleBatch) -> Array:
+        """The logits (E,) of E examples, each before it was learnt: all at once, or part after part."""
+        size = part_size(self.recipe.first_parts, self.recipe.batch_size, self.counters.examples)
+        if size == self.recipe.batch_size or size >= len(examples):
+            return self._learn_part(batch, examples, size)
+        parts = [
+            self._learn_part(part_of(batch, np.arange(start, stop)), examples.slice(start, stop), size)
+            for start, stop in ranges(len(examples), size)
+        ]
+        return np.concatenate(parts)
+
+    def _learn_part(self, batch: RowBatch, examples: ExampleBatch, size: int) -> Array:
+        """Predicts, then takes one step of `size` examples, the last of a batch may be of fewer."""
+        # Where most examples are dropped, gradients are worth their price for the others alone.
+        with torch.set_grad_enabled(self.recipe.downsampling is None):
+            logits = self._forward(batch)
+        predicted: Array = logits.detach().float().cpu().numpy()
+        self.check_finite(predicted)
+        if self.recipe.downsampling is None:
+            self._update(logits, examples, size)
+        else:
+            self._update_on_part(logits, batch, examples, size, self.recipe.downsampling)
+        return predicted
 
     def predict(self, learnable: Learnable) -> Array:
         """Logits (E,) of examples; nothing is scored, learnt or admitted. FreshetError where one is not finite."""
@@ -160,7 +177,7 @@ class Learner:
         return logits
 
     def _update_on_part(
-        self, logits: torch.Tensor, batch: RowBatch, examples: ExampleBatch, config: DownsamplingConfig
+        self, logits: torch.Tensor, batch: RowBatch, examples: ExampleBatch, size: int, config: DownsamplingConfig
     ) -> None:
         """One step on the examples that downsampling keeps, at the log odds among these; the others weigh nothing."""
         chosen = kept(examples, config)
@@ -170,17 +187,25 @@ class Learner:
         shifted = logits.index_put((places,), self._forward(part_of(batch, chosen)) + config.logit_shift)
         weight = np.zeros_like(examples.weight)
         weight[chosen] = examples.weight[chosen]
-        self._update(shifted, replace(examples, weight=weight))
+        self._update(shifted, replace(examples, weight=weight), size)
 
-    def _update(self, logits: torch.Tensor, examples: ExampleBatch) -> None:
-        """One step. The sum of losses is divided by the full batch, so a short batch weighs as much an example."""
+    def _update(self, logits: torch.Tensor, examples: ExampleBatch, size: int) -> None:
+        """One step. For the rows the sum of losses is divided by the full batch, so an example weighs the same in
+        batches, parts and short ones; for the network by the `size` of a part, so its steps are of one length."""
         label, weight = labels_of(examples, self._device)
         if not self.recipe.learn_corrections:
             weight = weight * torch.from_numpy(~examples.correction).to(self._device)
         loss = self._summed_loss(logits.float(), label, weight, examples)
         self.optimizer.zero_grad()
         (loss / self.recipe.batch_size).backward()  # type: ignore[no-untyped-call]
+        if size < self.recipe.batch_size:
+            self._enlarge_gradients(self.recipe.batch_size / size)
         self.optimizer.step()
+
+    def _enlarge_gradients(self, factor: float) -> None:
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
 
     def _summed_loss(
         self, logits: torch.Tensor, label: torch.Tensor, weight: torch.Tensor, examples: ExampleBatch

@@ -20,6 +20,7 @@ from trainer.model.dcn import DcnConfig
 from trainer.model.dlrm import DlrmConfig
 from trainer.model.network import NetworkConfig
 from trainer.model.tables import TablesConfig
+from trainer.parts import PartsConfig
 from trainer.peers.config import PeerConfig
 from trainer.peers.named import COUNTERS_SUFFIX, peer_named, peer_names
 from trainer.progressive import ProgressiveConfig
@@ -50,6 +51,8 @@ class RecipeConfig:
     """What is learnt of whole rounds; None: every example is learnt once, when it comes."""
     teacher: TeacherConfig | None = None
     """A second loss from the model's own scores of a round ago; None: labels alone are learnt."""
+    first_parts: PartsConfig | None = None
+    """The parts in which batches are learnt while little is known; None: every batch whole."""
     use_counters: bool = True
     """Whether the schema's online counters are learnt from, where it has some."""
     downsampling: DownsamplingConfig | None = None
@@ -69,6 +72,10 @@ class RecipeConfig:
         if self.teacher is not None and any(other is not None for other in others):
             raise InputError("cannot go with delayed labels, a window of rounds or downsampling: each has its own loss",
                              field="teacher", value=self.name, remedy="set all but one to None")  # fmt: skip
+        if self.first_parts is not None and (self.teacher is not None or self.update is not None):
+            raise InputError("cannot go with a teacher or a window of rounds, which take whole batches",
+                             field="first_parts", value=self.name,
+                             remedy="set `first_parts`, or `teacher` and `update`, to None")  # fmt: skip
         if self.peer is not None and any((*others, self.calibration, self.teacher)):
             raise InputError("learns in its own way", field="peer", value=self.name,
                              remedy="set `delayed`, `update`, `downsampling` and `calibration` to None")  # fmt: skip
@@ -79,19 +86,23 @@ def default() -> RecipeConfig:
     the rows, Adam on the network, the schema's online counters.
 
     Rows begin near zero and with the second sighting of their id, so that an id counts for nothing
-    before something is known of it. The network, which all examples teach, begins with four times its rate.
+    before something is known of it. The network, which all examples teach, begins with twice its rate, and
+    learns batches in parts at first.
     """
     return RecipeConfig(
         name="default",
         network=DlrmConfig(bottom=(64,), top=(128, 64), direct=True, scaled=True),
-        tables=TablesConfig(learning_rate=0.05, initial_scale=0.01),
-        optimizer=DenseOptimizerConfig(kind="adam", learning_rate=0.003, initial_boost=3.0),
+        tables=TablesConfig(learning_rate=0.05, initial_accumulator=1e-6, initial_scale=0.01),
+        optimizer=DenseOptimizerConfig(
+            kind="adam", learning_rate=0.003, initial_boost=1.0, boost_half_life_steps=200.0
+        ),
+        first_parts=PartsConfig(),
     )
 
 
 def incremental() -> RecipeConfig:
-    """The default under the name that comparisons of update strategies use: every example once, newest last."""
-    return replace(default(), name="incremental")
+    """What comparisons of update strategies start from: the default that learns every batch whole, as they do."""
+    return replace(default(), name="incremental", first_parts=None)
 
 
 def dcn() -> RecipeConfig:
@@ -127,19 +138,19 @@ def every_id() -> RecipeConfig:
 
 
 def reloop() -> RecipeConfig:
-    """The default that is also told where it has become worse on an example than the model of the last round."""
-    return replace(default(), name="reloop", teacher=TeacherConfig(loss="worse", share=0.2))
+    """`incremental` that is also told where it has become worse on an example than the model of the last round."""
+    return replace(incremental(), name="reloop", teacher=TeacherConfig(loss="worse", share=0.2))
 
 
 def incctr() -> RecipeConfig:
-    """The default that also learns the probabilities of the model of the last round (IncCTR's self-distillation)."""
-    return replace(default(), name="incctr", teacher=TeacherConfig(loss="distil", share=0.2))
+    """`incremental` that also learns the probabilities of the model of the last round (IncCTR's self-distillation)."""
+    return replace(incremental(), name="incctr", teacher=TeacherConfig(loss="distil", share=0.2))
 
 
 def windowed(name: str) -> RecipeConfig | None:
-    """The default learning from a window of rounds, as the name says (`fgd-3`, `batch-window-5`, ...); else None."""
+    """`incremental` learning from a window of rounds, as the name says (`fgd-3`, `batch-window-5`, ...); else None."""
     update = update_named(name)
-    return None if update is None else replace(default(), name=name, update=update)
+    return None if update is None else replace(incremental(), name=name, update=update)
 
 
 def peer(name: str) -> RecipeConfig | None:

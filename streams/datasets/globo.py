@@ -134,14 +134,15 @@ class _Sampler:
         )
 
     def _user(self, click: Click) -> dict[str, Value]:
-        history: Value = [*self._history.of(click.user_id)]
+        history = self._history.of(click.user_id)
         return {
             "user_id": click.user_id,
             "device_group": click.device_group,
             "os": click.os,
             "country": click.country,
             "region": click.region,
-            "history": history,
+            "history": [*history],
+            "last_article": history[-1] if history else None,
         }
 
 

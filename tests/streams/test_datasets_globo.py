@@ -87,6 +87,7 @@ def test_counters_and_history_tell_the_past_alone(tmp_path: Path) -> None:
     assert [c["clicks_hour"] for c in columns] == [[0], [1], [0]]
     assert [c["clicks_day"] for c in columns] == [[0], [1], [2]]
     assert [o.impression.user["history"] for o in read(tmp_path)] == [[], ["7"], ["7", "7"]]
+    assert [o.impression.user["last_article"] for o in read(tmp_path)] == [None, "7", "7"]
 
 
 @pytest.mark.parametrize(

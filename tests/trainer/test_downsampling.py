@@ -13,8 +13,8 @@ from streams.contract.errors import InputError
 from streams.contract.events import Feedback, Impression
 from streams.datasets.observed import Observed
 from tests.support.toy_examples import START_MS, toy_batch, toy_recipe, toy_schema
-from trainer.batch import RowBatch
-from trainer.downsampling import DownsamplingConfig, kept, part_of
+from trainer.batch import RowBatch, part_of
+from trainer.downsampling import DownsamplingConfig, kept
 from trainer.evaluate import evaluate
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
