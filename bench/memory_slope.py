@@ -11,6 +11,8 @@ import numpy.typing as npt
 from bench.process_memory import Memory
 from streams.contract.errors import FreshetError
 
+_CURVE_POINTS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -37,6 +39,7 @@ def slopes(samples: Samples, warm_up_events: float) -> dict[str, Any]:
         "anonymous_slope_mib_per_million_events": {name: _slope(millions, size[:, 1]) for name, size in sizes.items()},
         "resident_mib": {name: _ends(size[:, 0]) for name, size in sizes.items()},
         "anonymous_mib": {name: _ends(size[:, 1]) for name, size in sizes.items()},
+        "anonymous_mib_by_million_events": {name: _curve(millions, size[:, 1]) for name, size in sizes.items()},
     }
 
 
@@ -46,6 +49,12 @@ def _slope(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
     apart = x[other] > x[one]
     one, other = one[apart], other[apart]
     return round(float(np.median((y[other] - y[one]) / (x[other] - x[one]))), 2)
+
+
+def _curve(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> list[list[float]]:
+    """At most twenty [million events, MiB], the ends among them: what still rises is told from what has settled."""
+    places = np.unique(np.linspace(0, len(x) - 1, _CURVE_POINTS).astype(np.int64))
+    return [[round(float(x[place]), 2), round(float(y[place]), 1)] for place in places]
 
 
 def _ends(size: npt.NDArray[np.float64]) -> dict[str, float]:

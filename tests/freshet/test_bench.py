@@ -85,6 +85,15 @@ def test_slopes_of_growth_after_warm_up_are_its_rate() -> None:
     assert found["slope_mib_per_million_events"] == {"flat": 0.0, "grows": 8.0}
     assert found["anonymous_slope_mib_per_million_events"] == {"flat": 0.0, "grows": 4.0}
     assert found["resident_mib"]["grows"] == {"first": 50.0, "last": 56.0, "largest": 56.0}
+    curve = found["anonymous_mib_by_million_events"]["grows"]
+    assert curve == [[0.25, 25.0], [0.5, 26.0], [0.75, 27.0], [1.0, 28.0]]
+
+
+def test_curve_of_many_looks_has_twenty_points_from_the_first_to_the_last() -> None:
+    events = list(range(0, 1_000_000, 1000))
+    curve = slopes(samples_of(events, {"store": [float(n) for n in range(1000)]}), 0)
+    points = curve["anonymous_mib_by_million_events"]["store"]
+    assert (len(points), points[0], points[-1]) == (20, [0.0, 0.0], [1.0, 499.5])
 
 
 def test_slopes_of_a_short_peak_are_those_without_it() -> None:
