@@ -7,10 +7,10 @@ the drawing and what is done otherwise than in the paper and in its code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
@@ -18,6 +18,7 @@ from llm_rec.documents import Review, Writer
 from llm_rec.interactions import Catalogue
 from llm_rec.material import Material
 from llm_rec.models import Models, build_models
+from llm_rec.new_items import graft, grafted
 from llm_rec.scoring import history_prompts, score_prompts
 from llm_rec.selection import validation_score
 from llm_rec.splits import Split
@@ -76,10 +77,10 @@ class CLLM4Rec:
         material = Material(split.train, catalogue.texts, self._reviews)
         Trainer(
             models, writer, material, config,
-            seed=seed, validate=lambda: self._validation(split), tell=self._tell,
+            seed=seed, validate=lambda: self._validation(split, material), tell=self._tell,
         ).run(self._folder)  # fmt: skip
         if config.with_content:
-            graft_new_items(models, material)
+            graft(models, material)
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:
         """(B, J) float32 of users (B,) and their histories, oldest first; larger is better, nothing is masked.
@@ -106,21 +107,12 @@ class CLLM4Rec:
             raise ConflictError("has learnt nothing yet", field=self.name, remedy="call fit first")
         return self._learnt
 
-    def _validation(self, split: Split) -> float:
+    def _validation(self, split: Split, material: Material) -> float:
         """The validation score over all users with validation likes, a block of users at a time."""
         users = np.array([user for user, items in enumerate(split.valid) if len(items)], dtype=np.int64)
         total = 0.0
-        for block in np.split(users, range(_USERS_AT_ONCE, len(users), _USERS_AT_ONCE)):
-            seen = [split.train[user] for user in block]
-            total += len(block) * validation_score(
-                self.scores(block, seen), seen, [split.valid[user] for user in block]
-            )
+        with grafted(self.models, material) if self._config.with_content else nullcontext():
+            for block in np.split(users, range(_USERS_AT_ONCE, len(users), _USERS_AT_ONCE)):
+                seen, relevant = ([part[user] for user in block] for part in (split.train, split.valid))
+                total += len(block) * validation_score(self.scores(block, seen), seen, relevant)
         return total / max(1, len(users))
-
-
-@torch.no_grad()
-def graft_new_items(models: Models, material: Material) -> None:
-    """Gives items without training likes, but with a text, their content embedding as the collaborative one."""
-    described = np.array([bool(text.strip()) for text in material.texts], dtype=np.bool_)
-    new = torch.from_numpy(np.flatnonzero(described & ~material.known_items())).to(models.device)
-    models.collaborative.items[new] = models.content.items[new]

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llm_rec.backbone import BackboneConfig, TransformersBackbone, load_backbone
 from streams.contract.errors import InputError, NotFoundError
@@ -81,6 +85,31 @@ def test_dropout_acts_when_it_is_set_and_not_before() -> None:
 def test_a_width_that_the_heads_do_not_share_is_refused() -> None:
     with pytest.raises(InputError, match="multiple of the number of heads"):
         load_backbone(BackboneConfig(kind="gpt2-small-shape", width=30, heads=4))
+
+
+def save_letters(folder: Path) -> LlamaForCausalLM:
+    """A saved model with a tokenizer that knows a few words."""
+    words = {"[unk]": 0, "seen": 1, "film": 2}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[unk]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[unk]").save_pretrained(folder)
+    shape = LlamaConfig(
+        vocab_size=3, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        tie_word_embeddings=False, pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    model = LlamaForCausalLM(shape)
+    model.save_pretrained(folder)
+    return model
+
+
+def test_a_folder_gives_the_model_that_was_saved_and_its_own_head(tmp_path: Path) -> None:
+    saved = save_letters(tmp_path)
+    backbone = load_backbone(BackboneConfig(kind="folder", folder=str(tmp_path)))
+    tokens = backbone.tokenize("seen film")
+    assert tokens == [1, 2]
+    with torch.no_grad():
+        logits = backbone.forward(backbone.embed(torch.tensor([tokens]))) @ backbone.words().T
+        assert torch.allclose(logits, saved(torch.tensor([tokens])).logits, atol=1e-6)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

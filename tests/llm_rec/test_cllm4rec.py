@@ -10,6 +10,8 @@ import pytest
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Review
+from llm_rec.material import Material
+from llm_rec.new_items import grafted
 from llm_rec.recommender import Recommender
 from llm_rec.schedule import ScheduleConfig
 from llm_rec.scoring import score_prompts
@@ -86,14 +88,22 @@ def test_unknown_users_get_their_communitys_withheld_item_where_training_met_som
 
 
 def test_a_new_item_has_its_content_embedding() -> None:
-    split = two_communities()
-    known = [items[items != NEW_RED_ITEM] for items in split.train]
-    models = fitted(split=replace_train(split, known)).models
+    models = fitted(split=without_new_item()).models
     assert (models.collaborative.items[NEW_RED_ITEM] == models.content.items[NEW_RED_ITEM]).all()
     assert (models.collaborative.items[0] != models.content.items[0]).any()
 
 
-def replace_train(split: Split, train: list[Array]) -> Split:
+def test_validation_sees_new_items_as_they_will_be_served_and_leaves_training_alone() -> None:
+    models, material = fitted().models, Material(without_new_item().train, coloured().texts)
+    before = models.snapshot()
+    with grafted(models, material):
+        assert (models.collaborative.items[NEW_RED_ITEM] == models.content.items[NEW_RED_ITEM]).all()
+    assert (models.collaborative.table == before["collaborative"]).all()
+
+
+def without_new_item() -> Split:
+    split = two_communities()
+    train = [items[items != NEW_RED_ITEM] for items in split.train]
     return Split(split.name, split.users, split.items, train, split.valid, split.test)
 
 
