@@ -53,10 +53,10 @@ def cllm4rec_small() -> Cllm4recConfig:
     """Everything from random weights, at a size that two cores train on a few tens of thousands of likes."""
     backbone = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=64, layers=2, heads=4, positions=256)
     schedule = ScheduleConfig(
-        warm_up_epochs=2, pretraining_epochs=10, finetuning_epochs=20, batch_size=32,
-        finetuning_rate=1e-3, backbone_rate=1e-3,
+        warm_up_epochs=1, pretraining_epochs=4, finetuning_epochs=4, batch_size=64,
+        pretraining_rate=3e-3, finetuning_rate=1e-3, backbone_rate=1e-3,
     )  # fmt: skip
-    return Cllm4recConfig(name="cllm4rec-small", backbone=backbone, schedule=schedule, switches=paper())
+    return Cllm4recConfig(name="cllm4rec-small", backbone=backbone, schedule=schedule, switches=paper(), max_tokens=200)
 
 
 RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
