@@ -1,0 +1,79 @@
+"""Named runs of CLLM4Rec and its ablations: each is a function that returns the whole configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from llm_rec.backbone import BackboneConfig
+from llm_rec.config import Cllm4recConfig
+from llm_rec.schedule import ScheduleConfig
+from llm_rec.switches import Switches, paper, reference
+from streams.contract.errors import NotFoundError
+
+
+def cllm4rec() -> Cllm4recConfig:
+    """The paper's method on SmolLM2, ID embeddings as wide as its words."""
+    return Cllm4recConfig(name="cllm4rec", switches=paper(), id_std=None)
+
+
+def cllm4rec_reference() -> Cllm4recConfig:
+    """The reference code's choices on a frozen language model of the same kind."""
+    return Cllm4recConfig(name="cllm4rec-reference", switches=reference(), id_std=0.02)
+
+
+def llm_scratch() -> Cllm4recConfig:
+    """A GPT-2-shaped model that starts from random weights and learns, instead of a pretrained frozen one."""
+    backbone = BackboneConfig(kind="gpt2-small-shape", trainable=True)
+    return replace(cllm4rec(), name="llm-scratch", backbone=backbone, id_std=0.02)
+
+
+def llm_cf() -> Cllm4recConfig:
+    """Interactions alone: no texts, no content set."""
+    return replace(cllm4rec(), name="llm-cf", with_content=False, switches=Switches(lambda_c=0.0))
+
+
+def llm_fixord() -> Cllm4recConfig:
+    """Items always in the order of time: no stochastic reordering."""
+    switches = replace(paper(), pretrain_order="chrono", finetune_order="chrono")
+    return replace(cllm4rec(), name="llm-fixord", switches=switches)
+
+
+def llm_prerec() -> Cllm4recConfig:
+    """Pretraining alone, ranked by the next item token."""
+    return replace(cllm4rec(), name="llm-prerec", schedule=ScheduleConfig(finetuning_epochs=0))
+
+
+def llm_ftall() -> Cllm4recConfig:
+    """The language model's own weights learn too, from the pretrained ones."""
+    return replace(cllm4rec(), name="llm-ftall", backbone=BackboneConfig(trainable=True))
+
+
+def cllm4rec_small() -> Cllm4recConfig:
+    """Everything from random weights, at a size that two cores train on a few tens of thousands of likes."""
+    backbone = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=64, layers=2, heads=4, positions=256)
+    schedule = ScheduleConfig(
+        warm_up_epochs=1, pretraining_epochs=4, finetuning_epochs=4, batch_size=64,
+        pretraining_rate=3e-3, finetuning_rate=1e-3, backbone_rate=1e-3,
+    )  # fmt: skip
+    return Cllm4recConfig(name="cllm4rec-small", backbone=backbone, schedule=schedule, switches=paper(), max_tokens=200)
+
+
+RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
+    "cllm4rec": cllm4rec,
+    "cllm4rec-reference": cllm4rec_reference,
+    "cllm4rec-small": cllm4rec_small,
+    "llm-scratch": llm_scratch,
+    "llm-cf": llm_cf,
+    "llm-fixord": llm_fixord,
+    "llm-prerec": llm_prerec,
+    "llm-ftall": llm_ftall,
+}
+
+
+def recipe_named(name: str) -> Cllm4recConfig:
+    """The recipe of that name. Raises NotFoundError naming the others."""
+    if name not in RECIPES:
+        raise NotFoundError("is no recipe of CLLM4Rec", field="recipe", value=name,
+                            remedy=f"use one of {', '.join(RECIPES)}")  # fmt: skip
+    return RECIPES[name]()

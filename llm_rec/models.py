@@ -1,0 +1,66 @@
+"""The two language models of CLLM4Rec: one backbone, two sets of ID embeddings.
+
+collaborative   reads interactions; from fine-tuning on it is the recommender
+content         reads texts of items and reviews
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from llm_rec.backbone import Backbone
+from llm_rec.batches import Batch
+from llm_rec.id_embeddings import IdEmbeddings
+from llm_rec.vocabulary import Vocabulary
+
+
+@dataclass(slots=True)
+class Models:
+    """What is learnt, and the language model that both share."""
+
+    backbone: Backbone
+    vocabulary: Vocabulary
+    collaborative: IdEmbeddings
+    content: IdEmbeddings
+    device: torch.device
+    bfloat16: bool
+
+    def states(self, batch: Batch, ids: IdEmbeddings) -> Tensor:
+        """Hidden states (B, T, d) of the batch's rows, their IDs embedded by `ids`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.backbone.forward(ids.embed(batch.tokens, self.backbone))
+
+    def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All that learns, by name."""
+        yield "collaborative", self.collaborative.table
+        yield "content", self.content.table
+        for name, parameter in self.backbone.parameters():
+            yield f"backbone.{name}", parameter
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of all that learns."""
+        return {name: parameter.detach().clone() for name, parameter in self.learnt()}
+
+    @torch.no_grad()
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Puts a snapshot back."""
+        for name, parameter in self.learnt():
+            parameter.copy_(snapshot[name])
+
+
+def build_models(
+    backbone: Backbone, num_users: int, num_items: int, *, id_std: float | None, seed: int, device: str, bfloat16: bool
+) -> Models:
+    """Both models with fresh ID embeddings from N(0, id_std^2); None: as wide as the backbone's own words."""
+    place = torch.device(device)
+    vocabulary = Vocabulary(backbone.tokenize, backbone.num_words, num_users, num_items)
+    std = backbone.embedding_std if id_std is None else id_std
+    generator = torch.Generator().manual_seed(seed)
+    sets = [IdEmbeddings(vocabulary, backbone.width, std=std, generator=generator) for _ in range(2)]
+    backbone.to(place)
+    collaborative, content = (ids.to(place) for ids in sets)
+    return Models(backbone, vocabulary, collaborative, content, place, bfloat16)
