@@ -1,4 +1,4 @@
-"""What every recommender of next items can do."""
+"""What every recommender is to the measurement: fitted once, then asked for scores of all items."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from streams.contract.values import Floats
 
 
 class Recommender(Protocol):
-    """Learns from a split's training likes, then scores all items for users with a history."""
+    """Fitted on the likes of a split, scores every item of it for users and their histories."""
 
     @property
     def name(self) -> str:
-        """What a comparison calls it."""
-        ...
+        """As it stands in tables."""
 
     def fit(self, split: Split, catalogue: Catalogue, *, seed: int) -> None:
-        """Learns from `split.train`; may choose among its own states by `split.valid`, and never sees `split.test`."""
-        ...
+        """Learns from `split.train`; `split.valid` may decide when to stop, `split.test` is never looked at.
+
+        The same seed gives the same fit on the same machine. A second call forgets the first.
+        """
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:
-        """(B, J) float32: how likely each item is next for users (B,), given their item numbers, oldest first.
+        """(B, J) float32: how likely each item is next for users (B,), given their histories.
 
-        Larger is better; nothing is masked.
+        Histories are item numbers, oldest first, and may be empty. Larger is better; nothing is masked.
         """
-        ...

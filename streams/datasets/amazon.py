@@ -27,19 +27,27 @@ MAX_HISTORY = 50
 
 def open_amazon(directory: Path, options: DatasetOptions, bad_lines: BadLines) -> Iterator[Observed]:
     """One impression an event, user after user. Memory: the catalogue of item texts."""
-    sequences = find_file(directory, "user_sequence.txt")
-    texts = find_file(directory, "item_generative_indexing_phase_0.txt")
-    return _read(sequences, texts, options, bad_lines)
+    sequences = user_sequences(directory, bad_lines)
+    return _read(sequences, item_texts(directory, bad_lines), options)
 
 
-def item_texts(path: Path, bad_lines: BadLines) -> dict[str, str]:
-    """Item -> its text."""
+def user_sequences(directory: Path, bad_lines: BadLines) -> Iterator[tuple[str, list[str]]]:
+    """(user, items oldest first) one after the other. Raises NotFoundError at once where the file is absent."""
+    path = find_file(directory, "user_sequence.txt")
+    return parse_lines(read_lines(path, bad_lines), _sequence, bad_lines)
+
+
+def item_texts(directory: Path, bad_lines: BadLines) -> dict[str, str]:
+    """Item -> its text. Raises NotFoundError where the file is absent."""
+    path = find_file(directory, "item_generative_indexing_phase_0.txt")
     return dict(parse_lines(read_lines(path, bad_lines), _text, bad_lines))
 
 
-def _read(sequences: Path, texts: Path, options: DatasetOptions, bad_lines: BadLines) -> Iterator[Observed]:
-    sampler = _Sampler(options, item_texts(texts, bad_lines))
-    for user_id, items in parse_lines(read_lines(sequences, bad_lines), _sequence, bad_lines):
+def _read(
+    sequences: Iterator[tuple[str, list[str]]], texts: dict[str, str], options: DatasetOptions
+) -> Iterator[Observed]:
+    sampler = _Sampler(options, texts)
+    for user_id, items in sequences:
         for place in range(len(items)):
             yield sampler.observe(user_id, items, place)
 

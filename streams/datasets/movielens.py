@@ -1,6 +1,7 @@
 """MovieLens ratings as impressions of one film each, clicked where it was liked.
 
-    events.jsonl.gz   {"uid", "iid", "label", "timestamp", "title", "his": [liked before]} in the order of time
+    events.jsonl.gz   {"uid", "iid", "label", "timestamp", "title", "his": [liked before], "split": of train, valid
+                      or test, may be absent} in the order of time
     ml-1m             a folder with ratings.dat (user::film::rating::seconds), users.dat, movies.dat
     ml-100k           a folder with u.data (user, film, rating, seconds, tab-separated), u.user, u.item
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -31,10 +33,8 @@ _NO_FILM = 0
 def open_movielens(path: Path, options: DatasetOptions, bad_lines: BadLines) -> Iterator[Observed]:
     """The ratings in the order of time. Raises NotFoundError where `path` holds none of the known files."""
     if path.is_dir():
-        for name in ("events.jsonl.gz", "events.jsonl"):
-            if (path / name).exists():
-                return _open_events(path / name, bad_lines)
-        return open_native(path, bad_lines)
+        events = events_file(path)
+        return _open_events(events, bad_lines) if events else open_native(path, bad_lines)
     if path.name.removesuffix(".gz").endswith(".jsonl"):
         return _open_events(path, bad_lines)
     raise NotFoundError("is no MovieLens data set", field="data", value=str(path),
@@ -42,7 +42,7 @@ def open_movielens(path: Path, options: DatasetOptions, bad_lines: BadLines) -> 
 
 
 class RatingLine(msgspec.Struct):
-    """One line of events.jsonl."""
+    """One line of events.jsonl; `split` is the part of the data it belongs to, '' where the file marks none."""
 
     uid: int
     iid: int
@@ -50,6 +50,25 @@ class RatingLine(msgspec.Struct):
     timestamp: int
     title: str
     his: list[int]
+    split: Literal["train", "valid", "test", ""] = ""
+
+
+def events_file(directory: Path) -> Path | None:
+    """The events of the folder, gzipped or plain; None where it holds none."""
+    paths = (directory / name for name in ("events.jsonl.gz", "events.jsonl"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def parse_rating(line: Line) -> RatingLine:
+    """The line's fields, checked one by one. Raises FormatError naming the field."""
+    try:
+        row = msgspec.json.decode(line.text, type=RatingLine)
+    except msgspec.MsgspecError as error:
+        what, _, field = str(error).partition(" - at ")
+        raise line.error(field.strip("`$.") or "line", what, line.text) from error
+    if row.label not in (0, 1):
+        raise line.error("label", "is neither 0 nor 1", row.label)
+    return row
 
 
 def _open_events(path: Path, bad_lines: BadLines) -> Iterator[Observed]:
@@ -64,13 +83,7 @@ class _Reader:
         self._clock = RisingClock()
 
     def parse(self, line: Line) -> Observed:
-        try:
-            row = msgspec.json.decode(line.text, type=RatingLine)
-        except msgspec.MsgspecError as error:
-            what, _, field = str(error).partition(" - at ")
-            raise line.error(field.strip("`$.") or "line", what, line.text) from error
-        if row.label not in (0, 1):
-            raise line.error("label", "is neither 0 nor 1", row.label)
+        row = parse_rating(line)
         time_ms = self._clock.advance(line, 1000 * row.timestamp)
         return self._observed(line, row, time_ms)
 

@@ -1,0 +1,1 @@
+"""Recommenders that know no language: what the language model has to beat."""

@@ -1,0 +1,67 @@
+"""The choice is validation's, and the measurement runs from data to table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bench import recommend
+from llm_rec.baselines.ease import Ease, EaseConfig
+from llm_rec.baselines.popularity import Popularity, PopularityConfig
+from llm_rec.choice import choose_and_measure
+from llm_rec.held_out import HeldOutConfig
+from llm_rec.recipes import BASE, RECIPES, Recipe
+from streams.contract.errors import NotFoundError
+from tests.support.communities import CATALOGUE, SIZE, communities
+
+EASE = Recipe(candidates={
+    "alike for all": partial(Popularity, PopularityConfig()), "of the history": partial(Ease, EaseConfig(l2=1.0)),
+})  # fmt: skip
+
+
+def test_candidate_that_validation_likes_best_is_measured_on_test() -> None:
+    outcome = choose_and_measure(EASE, communities(), CATALOGUE, (0, 1), HeldOutConfig())
+    assert outcome.chosen == "of the history"
+    assert outcome.tried["alike for all"] < outcome.tried["of the history"]
+    assert len(outcome.per_seed) == 1
+
+
+def test_every_seed_is_measured_where_the_fit_is_drawn() -> None:
+    recipe = replace(EASE, drawn=True)
+    assert len(choose_and_measure(recipe, communities(), CATALOGUE, (0, 1, 2), HeldOutConfig()).per_seed) == 3
+
+
+def test_measurement_compares_recipes_with_popularity_and_tells_what_was_left_out() -> None:
+    split = replace(communities(), train_time_ms=None)
+    recipes = {name: RECIPES[name] for name in ("popularity", "recent-popularity")} | {"ease": EASE}
+    found = recommend.measure_all(recipes, split, CATALOGUE, (0,))
+    assert set(found["results"]) == {"popularity", "ease"}
+    assert found["results"]["ease"]["ndcg_at_100"] > found["results"]["popularity"]["ndcg_at_100"]
+    assert found["paired"]["ease"]["ndcg_at_100"]["ci95"][0] > 0
+    assert "an order alone" in found["left_out"]["recent-popularity"]
+    assert found["base"] == "popularity"
+
+
+def test_facts_count_what_was_never_learnt_from() -> None:
+    split = communities()
+    split.train[0] = split.valid[0] = split.train[0][:0]
+    found = recommend.facts(split)
+    assert (found["users_asked"], found["users_without_history"], found["items_without_likes"]) == (2 * SIZE, 1, 0)
+
+
+def test_absent_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path / "nosuch"))
+    with pytest.raises(NotFoundError, match="FRESHET_SHARED_DATA"):
+        recommend.run(quick=True)
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path))
+    assert "movielens_1m" in recommend.run(quick=True)["data_sets"]["movielens-time"]["left_out"]
+
+
+def test_popularity_is_the_base_and_has_nothing_to_choose() -> None:
+    assert next(iter(RECIPES)) == BASE
+    outcome = choose_and_measure(RECIPES["popularity"], communities(), CATALOGUE, (0,), HeldOutConfig())
+    assert outcome.tried == {}
+    assert isinstance(RECIPES["popularity"].candidates[outcome.chosen](), Popularity)
