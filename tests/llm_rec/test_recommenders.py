@@ -34,7 +34,7 @@ def test_withheld_item_stands_above_all_of_the_other_community(fitted: Recommend
     if fitted.name in UNPERSONAL:
         pytest.skip("ranks for everyone alike")
     if fitted.name == "cllm4rec-small":
-        pytest.skip("its few epochs are for tens of thousands of likes; test_cllm4rec.py has communities and more epochs")
+        pytest.skip("its few epochs are for tens of thousands of likes; test_cllm4rec.py has more of them")
     found = measure(fitted, communities(), "test")
     assert len(found.users) == 2 * SIZE
     assert found.values["ndcg_at_100"].tolist() == [1.0] * (2 * SIZE)
