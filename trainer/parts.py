@@ -4,7 +4,8 @@
     parts of at most                  32          64         128         256    (smallest 32, share 1/128)
 
 Behind the first 4,096 examples a part is at most 1/128 of what was learnt before it, so predictions are hardly older
-than their examples: early steps are worth the most and cost the least. Sizes are powers of two, so a batch falls into equal parts.
+than their examples: early steps are worth the most and cost the least. Sizes are powers of two, so a batch falls
+into equal parts.
 """
 
 from __future__ import annotations
