@@ -79,6 +79,6 @@ def _memory(name: str, config: OverheadsConfig) -> dict[str, Any]:
     looks = json.loads(done.stdout.splitlines()[-1])
     samples = Samples([learnt for learnt, _ in looks], {name: [Memory(**memory) for _, memory in looks]})
     found = slopes(samples, config.warm_up_share * config.examples)
-    renamed = {key.replace("per_million_events", "per_million_examples"): each[name] for key, each in found.items()}
+    renamed = {key.replace("million_events", "million_examples"): each[name] for key, each in found.items()}
     say(f"{name}: {renamed['anonymous_slope_mib_per_million_examples']} MiB a million examples")
     return renamed

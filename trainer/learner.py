@@ -78,7 +78,8 @@ class Learner:
     def learn(self, learnable: Learnable) -> Scored:
         """Predicts E examples, scores and learns them: each is predicted before it is learnt.
 
-        Raises FreshetError where a prediction is not finite: the model has diverged, and what made it so stays.
+        Raises FreshetError where a prediction is not finite: the model has diverged. Parts of the batch before the
+        one that showed it are learnt then, so the learner is of no more use: resume from a checkpoint.
         """
         examples, features = learnable.examples, learnable.features
         newest_ms = int(examples.event_time_ms.max())

@@ -3,8 +3,9 @@
     examples learnt before    0 .. 8,191   .. 16,383   .. 32,767   32,768 ..
     parts of at most                  32          64         128         256    (smallest 32, share 1/128)
 
-Every example is then predicted by a model that has learnt all but the newest hundredth, as nearly as whole batches
-allow: early steps are worth the most and cost the least. Sizes are powers of two, so a batch falls into equal parts.
+Behind the first 4,096 examples a part is at most 1/128 of what was learnt before it, so predictions are hardly older
+than their examples: early steps are worth the most and cost the least. Sizes are powers of two, so a batch falls
+into equal parts.
 """
 
 from __future__ import annotations

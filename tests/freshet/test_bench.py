@@ -50,6 +50,7 @@ def test_overheads_of_a_tiny_run_tell_the_ratio_and_each_learners_slope(monkeypa
     found = overheads.measure(config)
     assert found["counters"]["processor_ratio"] > 0
     assert {"anonymous_slope_mib_per_million_examples", "anonymous_mib"} <= set(found["memory"]["defer"])
+    assert not [key for key in found["memory"]["defer"] if "events" in key], "a learner counts examples"
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:

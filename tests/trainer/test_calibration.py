@@ -10,10 +10,10 @@ import pytest
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.features import FeatureTransform
+from tests.support.saved_learners import assert_bit_identical, hand_over
 from tests.support.toy_examples import toy_batch, toy_recipe, toy_schema
 from trainer.calibration import CalibrationConfig, OnlineCalibration
 from trainer.learner import Learner
-from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.prepare import Preparer, transform
 from trainer.recipes import RecipeConfig
 from trainer.reliability import Reliability
@@ -144,15 +144,11 @@ def test_stopped_and_resumed_learner_ends_bit_identical(segment: str | None) -> 
         straight.learn(prepare(batch))
     for batch in batches[:6]:
         first.learn(prepare(batch))
-    saved = {part: {n: np.array(t) for n, t in tensors.items()} for part, tensors in learner_tensors(first).items()}
     second = learner(config)
-    load_learner(second, saved, learner_values(first))
+    hand_over(first, second)
     for batch in batches[6:]:
         second.learn(prepare(batch))
-    ended = learner_tensors(second)
-    for part, tensors in learner_tensors(straight).items():
-        for name, tensor in tensors.items():
-            np.testing.assert_array_equal(ended[part][name], tensor, err_msg=f"{part}/{name}")
+    assert_bit_identical(straight, second)
 
 
 @pytest.mark.parametrize("segment", ["history", "ad", "nothing"])

@@ -12,12 +12,12 @@ import torch
 from streams.contract.errors import InputError
 from streams.contract.events import Feedback, Impression
 from streams.datasets.observed import Observed
+from tests.support.saved_learners import assert_bit_identical, hand_over
 from tests.support.toy_examples import START_MS, toy_batch, toy_recipe, toy_schema
 from trainer.batch import RowBatch, part_of
 from trainer.downsampling import DownsamplingConfig, kept
 from trainer.evaluate import evaluate
 from trainer.learner import Learner
-from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.prepare import Preparer
 
 TENTH = DownsamplingConfig(keep_negatives=0.1)
@@ -95,15 +95,11 @@ def test_stopped_and_resumed_learner_ends_bit_identical() -> None:
         straight.learn(prepare(batch))
     for batch in batches[:5]:
         first.learn(prepare(batch))
-    saved = {part: {n: np.array(t) for n, t in tensors.items()} for part, tensors in learner_tensors(first).items()}
     second = learner(seed=3)
-    load_learner(second, saved, learner_values(first))
+    hand_over(first, second)
     for batch in batches[5:]:
         second.learn(prepare(batch))
-    for part, tensors in learner_tensors(straight).items():
-        for name, tensor in learner_tensors(second)[part].items():
-            if part != "random":
-                np.testing.assert_array_equal(tensor, tensors[name], err_msg=f"{part}/{name}")
+    assert_bit_identical(straight, second, but=("random",))
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan")])

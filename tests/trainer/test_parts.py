@@ -11,11 +11,11 @@ import torch
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
 from streams.contract.values import Floats
+from tests.support.saved_learners import assert_bit_identical, hand_over
 from tests.support.toy_examples import toy_batch, toy_recipe, toy_schema
 from trainer.admission import AdmissionConfig
 from trainer.dense_optimizer import DenseOptimizerConfig
 from trainer.learner import Learner
-from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.model.tables import TablesConfig
 from trainer.parts import PartsConfig, part_size, ranges
 from trainer.prepare import Preparer
@@ -120,11 +120,7 @@ def test_learner_stopped_while_its_parts_grow_resumes_bit_identical() -> None:
     batches = [toy_batch(16, start=16 * number) for number in range(20)]
     assert {part_size(IN_PARTS.first_parts, 64, 64 * number) for number in range(20)} == {16, 32, 64}
     straight, stopped, resumed = learnt(IN_PARTS, *batches), learnt(IN_PARTS, *batches[:6]), learnt(IN_PARTS)
-    saved = {part: {n: np.array(t) for n, t in tensors.items()} for part, tensors in learner_tensors(stopped).items()}
-    load_learner(resumed, saved, learner_values(stopped))
+    hand_over(stopped, resumed)
     for batch in batches[6:]:
         resumed.learn(PREPARE(batch))
-    ended = learner_tensors(resumed)
-    for part, tensors in learner_tensors(straight).items():
-        for name, tensor in tensors.items():
-            np.testing.assert_array_equal(ended[part][name], tensor, err_msg=f"{part}/{name}")
+    assert_bit_identical(straight, resumed)

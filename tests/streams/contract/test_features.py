@@ -148,10 +148,10 @@ def test_schema_with_a_mistake_is_refused_by_field(old: str, new: str, field: st
 
 
 def test_schema_without_counters_has_the_hash_it_had_before_there_were_any() -> None:
-    globo, simulator = (load_schema(SCHEMAS / name) for name in ("globo.toml", "simulator.toml"))
-    assert msgspec.structs.replace(globo, counters=()).hash == "9982b8d47691d7c4" != globo.hash
-    assert msgspec.structs.replace(simulator, counters=()).hash == "b6eb5d2364cb1323" != simulator.hash
-    assert "counters" not in schema_to_json(msgspec.structs.replace(globo, counters=()))
+    simulator = load_schema(SCHEMAS / "simulator.toml")
+    without = msgspec.structs.replace(simulator, counters=())
+    assert without.hash == "b6eb5d2364cb1323" != simulator.hash
+    assert "counters" not in schema_to_json(without)
 
 
 @pytest.mark.parametrize(

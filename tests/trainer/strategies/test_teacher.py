@@ -13,6 +13,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
 from tests.support.round_batches import REQUESTS_A_ROUND, round_batches, toy_strategy
+from tests.support.saved_learners import assert_bit_identical, hand_over
 from tests.support.toy_examples import toy_batch, toy_recipe, toy_schema
 from trainer.downsampling import DownsamplingConfig
 from trainer.future.config import UpdateConfig
@@ -127,13 +128,10 @@ def test_resumed_learner_goes_on_bit_for_bit(name: str) -> None:
     whole, first, second = (of_learner(toy_strategy(name)) for _ in range(3))
     batches = few(5)
     learnt(first, batches[:13])
-    tensors = {part: {n: np.array(a) for n, a in arrays.items()} for part, arrays in learner_tensors(first).items()}
-    load_learner(second, tensors, learner_values(first))
+    hand_over(first, second)
     for got, due in zip(learnt(second, batches[13:]), learnt(whole, batches)[13:], strict=True):
         np.testing.assert_array_equal(got, due)
-    for part, arrays in learner_tensors(whole).items():
-        for name_of, array in arrays.items():
-            np.testing.assert_array_equal(learner_tensors(second)[part][name_of], array, err_msg=f"{part}/{name_of}")
+    assert_bit_identical(whole, second)
 
 
 @pytest.mark.parametrize("name", RECIPES)
