@@ -34,13 +34,13 @@ from streams.contract.errors import FreshetError
 from streams.datasets.registry import schema_path
 from streams.log.event_log import MODEL_UPDATES, EventLog, TopicPartition, open_log
 from streams.store.row_store import RowStore, open_row_store
-from trainer.commit import PublishTarget
-from trainer.cursor import cursor_at
-from trainer.gate import GateConfig
+from streams.turns.cursor import cursor_at
+from streams.versions.commit import PublishTarget
+from streams.versions.publish import PublishConfig, ThreadedPublisher
+from trainer.gate import GateConfig, gate
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
 from trainer.offering import build_delta
-from trainer.publish import PublishConfig, ThreadedPublisher
 
 NUM_ROWS = 10_000
 VISIBLE_GOAL_MS = 100.0
@@ -128,7 +128,7 @@ def _publishing(config: StackConfig, served: ServedModel) -> Iterator[_Ends]:
     target = PublishTarget(log=log, store=store, schema=load_criteo_schema(),
                            network=describe_network(learner.recipe.network),
                            programs=export_programs(learner.network), recipe=learner.recipe.name)  # fmt: skip
-    publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=0.0, gate=GateConfig(min_examples=0)))
+    publisher = ThreadedPublisher(target, gate(GateConfig(min_examples=0)), PublishConfig(interval_seconds=0.0))
     try:
         publisher.wait_until_idle(_PATIENCE_SECONDS)
         live = store.live()

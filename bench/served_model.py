@@ -18,15 +18,15 @@ from streams.datasets.registry import schema_path
 from streams.log.event_log import open_log
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
 from streams.store.row_store import open_row_store
-from trainer.commit import PublishTarget
-from trainer.cursor import cursor_at
-from trainer.gate import GateConfig
+from streams.turns.cursor import cursor_at
+from streams.versions.commit import PublishTarget
+from streams.versions.publish import PublishConfig, ThreadedPublisher
+from trainer.gate import GateConfig, gate
 from trainer.learner import Learner
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
 from trainer.offering import build_delta
 from trainer.prepare import Preparer
-from trainer.publish import PublishConfig, ThreadedPublisher
 from trainer.recipes import recipe
 
 NUM_TRAINED = 50_000
@@ -103,7 +103,7 @@ def publish_trained_model(log_address: str, redis_address: str, model: str) -> S
     store = open_row_store(redis_address, model=model)
     target = PublishTarget(log=log, store=store, schema=schema, network=describe_network(learner.recipe.network),
                            programs=export_programs(learner.network), recipe=learner.recipe.name)  # fmt: skip
-    publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=0.0, gate=GateConfig(min_examples=0)))
+    publisher = ThreadedPublisher(target, gate(GateConfig(min_examples=0)), PublishConfig(interval_seconds=0.0))
     try:
         while not publisher.due():
             time.sleep(0.01)

@@ -10,12 +10,12 @@ from pathlib import Path
 from streams.contract.examples import ExampleBatch, Mark, encode_examples, encode_mark
 from streams.contract.schema import Schema
 from streams.log.event_log import Append, EventLog, TopicPartition
+from streams.turns.source import SourceConfig
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.learner import Learner, Scored
 from trainer.loop import Trainer, TrainerConfig
 from trainer.prepare import Learnable
 from trainer.recipes import RecipeConfig
-from trainer.source import SourceConfig
 
 NUM_PARTITIONS = 2
 _BATCHES_A_WRITE = 16

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from streams.contract.columns import Array
+from streams.turns.cursor import Cursor
 from trainer.checkpoint import CheckpointStore
 from trainer.checkpoint_files import Content
-from trainer.cursor import Cursor
 
 
 @dataclass(frozen=True, slots=True)

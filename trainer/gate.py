@@ -16,8 +16,8 @@ where the recipe calibrates, as at serving. A difference counts where it exceeds
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from streams.contract.calibration import PREFIX as CALIBRATION
 from streams.contract.columns import Array
 from streams.contract.counters import TABLE_PREFIX as COUNTERS
 from streams.contract.manifest import Generation
-from trainer.delta import Delta, WindowScores
+from streams.versions.delta import Delta, WindowScores
+from streams.versions.verdict import Gate, GateResult, LiveView, Norms, Reason
 from trainer.model.scaling import PREFIX as SCALING
 
 _LARGEST_FP16 = 65504.0
@@ -52,57 +53,9 @@ class GateConfig:
     """Norms up to `norm_factor` times this never block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a delta is refused: what was measured, and the bound it broke."""
-
-    code: str
-    message: str
-    measured: float
-    bound: float
-
-
-@dataclass(frozen=True, slots=True)
-class Norms:
-    """L2 norms: of the largest row, and of all learnt dense parameters together: what was counted is none of these."""
-
-    row: float = 0.0
-    dense: float = 0.0
-
-    def after(self, newer: Norms) -> Norms:
-        """The running scale after one more version: the largest so far, slowly forgotten."""
-        return Norms(max(newer.row, 0.99 * self.row), max(newer.dense, 0.99 * self.dense))
-
-
-@dataclass(frozen=True, slots=True)
-class LiveView:
-    """What is served now, and the running scale of the norms of the versions accepted so far."""
-
-    version: int
-    generation: int
-    norms: Norms = Norms()
-
-
-@dataclass(frozen=True, slots=True)
-class GateResult:
-    """The verdict, and what was measured on the way (absent where it could not be)."""
-
-    reasons: list[Reason]
-    norms: Norms
-    measured: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether there is no reason against it."""
-        return not self.reasons
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in a manifest and in the list of refused versions."""
-        reasons = [{"code": r.code, "message": r.message, "measured": _plain(r.measured), "bound": r.bound}
-                   for r in self.reasons]  # fmt: skip
-        measured = {name: _plain(value) for name, value in self.measured.items()}
-        norms = {"row_norm": _plain(self.norms.row), "dense_norm": _plain(self.norms.dense)}
-        return {"passed": self.passed, "reasons": reasons, **measured, **norms}
+def gate(config: GateConfig | None = None) -> Gate:
+    """The gate within the given bounds."""
+    return partial(check, config=config or GateConfig())
 
 
 def check(
@@ -247,8 +200,3 @@ def entropy(label: Array) -> float:
 
 def _standard_error(differences: Array) -> float:
     return float(differences.std() / np.sqrt(len(differences)))
-
-
-def _plain(value: float) -> float | str:
-    """The number, or its name where JSON has none for it."""
-    return float(value) if np.isfinite(value) else str(float(value))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 
+from streams.versions.publish import ThreadedPublisher
 from trainer.loop import Trainer
-from trainer.publish import ThreadedPublisher
 
 _PATIENCE_SECONDS = 30.0
 _PATIENCE_AFTER_SIGNAL_SECONDS = 4.0

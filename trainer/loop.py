@@ -22,19 +22,19 @@ import torch
 
 from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog
+from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
+from streams.turns.source import ExampleSource, SourceConfig
+from streams.versions.delta import Publisher
 from trainer.aside import DeadLetterSender
 from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
 from trainer.checkpoint_writer import CheckpointWriter, Saved
 from trainer.counting import count
-from trainer.cursor import Cursor, cursor_from_state, cursor_to_state
-from trainer.delta import Publisher
 from trainer.distributed import place_from
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.offering import Offering
 from trainer.prefetch import Prefetcher
 from trainer.prepare import Prepared, Preparer
-from trainer.source import ExampleSource, SourceConfig
 from trainer.tally import Scores
 
 _LOGGER = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from streams.contract.telemetry import Sample
+from streams.versions.publish import PublishStatus
 from trainer.loop import TrainProgress
-from trainer.publish import PublishStatus
 
 _RATE_SECONDS = 10.0
 

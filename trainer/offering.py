@@ -7,8 +7,8 @@ import numpy as np
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
 from streams.counters.rows import served_tables
-from trainer.cursor import Cursor
-from trainer.delta import Delta, Progress, Publisher
+from streams.turns.cursor import Cursor
+from streams.versions.delta import Delta, Progress, Publisher
 from trainer.learner import Learner
 from trainer.model.network import network_state
 from trainer.model.tables import DEFAULT_ROW

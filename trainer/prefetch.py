@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Iterator
 
+from streams.turns.source import ExampleSource
 from trainer.prepare import OnBadRequest, Prepared, Preparer
-from trainer.source import ExampleSource
 
 _PATIENCE_SECONDS = 0.1
 

@@ -11,7 +11,7 @@ from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch, concat_batches
 from streams.contract.features import FeatureBatch, FeatureTransform
 from streams.contract.schema import Schema
-from trainer.cursor import Cursor
+from streams.turns.cursor import Cursor
 from trainer.sightings import Sightings, SightingsOf
 
 OnBadRequest = Callable[[ExampleBatch, str], None]

@@ -15,7 +15,7 @@ import numpy as np
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
-from trainer.delta import WindowScores
+from streams.versions.delta import WindowScores
 from trainer.tally import Floats, Scores, Tally, exact_auc, log_losses
 
 OTHER_ARMS = "(other)"

@@ -13,19 +13,20 @@ from streams.contract.schema import Schema, load_schema
 from streams.log.event_log import EventLog, open_log
 from streams.metrics_page import open_page
 from streams.store.row_store import open_row_store
+from streams.turns.source import SourceConfig
+from streams.versions.commit import PublishTarget
+from streams.versions.publish import PublishConfig, ThreadedPublisher
+from streams.versions.retention import RetentionConfig
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.commit import PublishTarget
 from trainer.future.live import continual_learner
+from trainer.gate import gate
 from trainer.last_version import close_publisher, publish_last
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
 from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
-from trainer.publish import PublishConfig, ThreadedPublisher
 from trainer.recipes import RecipeConfig, check_trainable, recipe, with_table_rows
-from trainer.retention import RetentionConfig
-from trainer.source import SourceConfig
 
 
 def train(args: Namespace) -> Result:
@@ -98,7 +99,7 @@ def _publisher(
         new_generation=not goes_on, promote=args.promote,
     )  # fmt: skip
     retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
-    return ThreadedPublisher(target, PublishConfig(interval_seconds=args.publish_seconds, retention=retention))
+    return ThreadedPublisher(target, gate(), PublishConfig(interval_seconds=args.publish_seconds, retention=retention))
 
 
 def _show(progress: TrainProgress) -> None:

@@ -129,6 +129,7 @@ MAX_RECORD_BYTES = 1_000_000
 EVENTS = "events"
 EXAMPLES = "examples"
 MODEL_UPDATES = "model-updates"
+RECOMMENDER_UPDATES = "recommender-updates"
 DEAD_LETTERS = "dead-letters"
 
 

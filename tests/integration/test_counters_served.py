@@ -23,18 +23,18 @@ from streams.contract.manifest import assemble
 from streams.contract.wire import pack_request
 from streams.log.event_log import EVENTS, MODEL_UPDATES, Append, EventLog, TopicPartition, open_log
 from streams.store.row_store import RowStore, open_row_store
+from streams.turns.cursor import cursor_at
+from streams.versions.commit import PublishTarget
+from streams.versions.publish import PublishConfig, ThreadedPublisher
 from tests.support.counted import counted_schema
 from tests.support.toy_examples import START_MS, toy_batch, toy_recipe
 from tests.support.valkey import valkey_server
-from trainer.commit import PublishTarget
 from trainer.counting import count, look
-from trainer.cursor import cursor_at
-from trainer.gate import GateConfig
+from trainer.gate import GateConfig, gate
 from trainer.learner import Learner
 from trainer.model.export import export_programs
 from trainer.offering import Offering
 from trainer.prepare import Preparer
-from trainer.publish import PublishConfig, ThreadedPublisher
 
 MODEL = "counted"
 SCHEMA = counted_schema()
@@ -97,7 +97,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         target = PublishTarget(
             log=log, store=store, schema=SCHEMA, network={}, programs=export_programs(learner.network)
         )  # fmt: skip
-        publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=0.0, gate=LENIENT))
+        publisher = ThreadedPublisher(target, gate(LENIENT), PublishConfig(interval_seconds=0.0))
         config = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, live_poll_seconds=0.02,
                               warm_up_candidates=(1,))  # fmt: skip
         yield World(log, store, publisher, learner, config)

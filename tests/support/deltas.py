@@ -6,8 +6,8 @@ import numpy as np
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
+from streams.versions.delta import Delta, Progress, WindowScores
 from tests.support.generations import AD_KEYS, SCHEMA
-from trainer.delta import Delta, Progress, WindowScores
 
 
 def window(num: int = 2000, *, seed: int = 0, noise: float = 0.1, served_noise: float | None = None) -> WindowScores:

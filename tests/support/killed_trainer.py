@@ -20,11 +20,11 @@ from typing import Any
 import xxhash
 
 from streams.log.event_log import open_log
+from streams.turns.source import SourceConfig
 from tests.support.killed_cases import LEARNERS, ROUNDS
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.checkpoint_files import Content, read_files
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
-from trainer.source import SourceConfig
 
 CHECKPOINT_STEPS = 7
 MOST_STEPS_A_LIFE = 30

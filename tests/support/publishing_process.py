@@ -13,12 +13,13 @@ from streams.contract.columns import Array
 from streams.contract.manifest import Rows
 from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
+from streams.versions.bundle_index import BundleConfig
+from streams.versions.commit import PublishTarget
+from streams.versions.delta import Delta
+from streams.versions.publish import PublishConfig, ThreadedPublisher
 from tests.support.deltas import delta
 from tests.support.generations import DIM, SCHEMA
-from trainer.bundle_index import BundleConfig
-from trainer.commit import PublishTarget
-from trainer.delta import Delta
-from trainer.publish import PublishConfig, ThreadedPublisher
+from trainer.gate import gate
 
 NUM_IDS = 60
 
@@ -47,7 +48,7 @@ def main(log_address: str, redis_address: str, seed: str) -> None:
         log=open_log(log_address), store=open_row_store(redis_address, model="ads", password=""), schema=SCHEMA,
         network={"kind": "test"}, programs={"request": b"R"}, bundles=BundleConfig(capacity=80, share_limit=6),
     )  # fmt: skip
-    publisher = ThreadedPublisher(target, PublishConfig(interval_seconds=0.0))
+    publisher = ThreadedPublisher(target, gate(), PublishConfig(interval_seconds=0.0))
     assert publisher.wait_until_idle(60)
     sys.stdout.write("publishing\n")
     sys.stdout.flush()

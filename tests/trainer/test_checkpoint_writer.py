@@ -12,15 +12,15 @@ import pytest
 from streams.contract.errors import UnavailableError
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
+from streams.turns.cursor import cursor_at
+from streams.turns.source import SourceConfig
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.checkpoint_files import Content, read_files
 from trainer.checkpoint_writer import CheckpointWriter
-from trainer.cursor import cursor_at
 from trainer.learner import Learner
 from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress
-from trainer.source import SourceConfig
 
 TOPIC = "examples"
 CURSOR = cursor_at([0, 0])

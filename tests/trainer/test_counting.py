@@ -15,6 +15,7 @@ from streams.contract.events import Feedback, Impression
 from streams.contract.examples import Mark
 from streams.datasets.observed import Observed
 from streams.log.event_log import EventLog, open_log
+from streams.turns.source import SourceConfig
 from tests.support.counted import counted_schema
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import START_MS, append_all, toy_batch, toy_recipe
@@ -23,7 +24,6 @@ from trainer.delayed.simulation import DelayedLabels
 from trainer.evaluate import evaluate
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
-from trainer.source import SourceConfig
 
 SCHEMA = counted_schema()
 

@@ -9,6 +9,7 @@ import pytest
 
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
+from streams.turns.source import SourceConfig
 from tests.support.killed_cases import corrected
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
@@ -18,7 +19,6 @@ from trainer.delayed.config import DelayedConfig, MethodName
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
-from trainer.source import SourceConfig
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import torch
 
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
+from streams.versions.delta import Delta, WindowScores
+from streams.versions.verdict import GateResult, LiveView, Norms
 from tests.support.deltas import delta, window
 from tests.support.generations import SCHEMA, generation, rows
 from tests.support.small_model import schema_of
-from trainer.delta import Delta, WindowScores
-from trainer.gate import GateConfig, GateResult, LiveView, Norms, check
+from trainer.gate import GateConfig, check
 from trainer.model.dlrm import DlrmConfig
 from trainer.model.network import build_network, network_state
 

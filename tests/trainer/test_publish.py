@@ -19,16 +19,16 @@ from streams.contract.schema import schema_to_json
 from streams.log.event_log import MODEL_UPDATES, EventLog, TopicPartition, open_log
 from streams.store.redis_client import RedisConfig
 from streams.store.row_store import RowStore, open_row_store
+from streams.versions.bundle_index import BundleConfig
+from streams.versions.commit import Committer, PublishTarget
+from streams.versions.delta import Delta, Publisher
+from streams.versions.publish import PublishConfig, ThreadedPublisher
+from streams.versions.retention import RetentionConfig
 from tests.support.deltas import delta, window
 from tests.support.generations import SCHEMA, ids, manifest, rows
 from tests.support.kafka_server import KafkaServer
 from tests.support.valkey import ValkeyServer, valkey_server, wait_until
-from trainer.bundle_index import BundleConfig
-from trainer.commit import Committer, PublishTarget
-from trainer.delta import Delta, Publisher
-from trainer.gate import GateConfig
-from trainer.publish import PublishConfig, ThreadedPublisher
-from trainer.retention import RetentionConfig
+from trainer.gate import GateConfig, gate
 
 UPDATES = TopicPartition(MODEL_UPDATES, 0)
 AD, CAMPAIGN = 1, 2
@@ -49,8 +49,8 @@ def open_publisher(updates_log: EventLog, store: RowStore) -> Iterator[Open]:
     """Opens publishers on log and store, by default on the same model."""
     opened: list[ThreadedPublisher] = []
 
-    def open_it(config: PublishConfig = QUICK, **fields: Any) -> ThreadedPublisher:
-        opened.append(ThreadedPublisher(target(**{"log": updates_log, "store": store, **fields}), config))
+    def open_it(config: PublishConfig = QUICK, bounds: GateConfig | None = None, **fields: Any) -> ThreadedPublisher:
+        opened.append(ThreadedPublisher(target(**{"log": updates_log, "store": store, **fields}), gate(bounds), config))
         assert opened[-1].wait_until_idle(20)
         return opened[-1]
 
@@ -346,7 +346,7 @@ def test_while_the_store_is_away_versions_wait_and_nothing_is_lost(updates_log: 
     with valkey_server(options=("--appendonly", "yes", "--appendfsync", "always")) as server:
         brief = RedisConfig(connect_timeout_seconds=0.2, timeout_seconds=0.5, num_retries=0)
         store = open_row_store(server.address, model="ads", password="", config=brief)
-        publisher = ThreadedPublisher(target(updates_log, store), QUICK)
+        publisher = ThreadedPublisher(target(updates_log, store), gate(), QUICK)
         assert publisher.wait_until_idle(20)
         publish(publisher, first())
         server.kill()
@@ -370,14 +370,14 @@ def test_publisher_closed_while_the_store_is_away_ends_and_the_next_one_writes_t
     with valkey_server(options=("--appendonly", "yes", "--appendfsync", "always")) as server:
         brief = RedisConfig(connect_timeout_seconds=0.2, timeout_seconds=0.5, num_retries=0)
         store = open_row_store(server.address, model="ads", password="", config=brief)
-        publisher = ThreadedPublisher(target(updates_log, store), QUICK)
+        publisher = ThreadedPublisher(target(updates_log, store), gate(), QUICK)
         assert publisher.wait_until_idle(20)
         publish(publisher, first())
         assert publisher.offer(delta(2, rows={"ad": rows([2], 7.0)}))
         server.kill()
         publisher.close(0)
         server.start()
-        again = ThreadedPublisher(target(updates_log, store), QUICK)
+        again = ThreadedPublisher(target(updates_log, store), gate(), QUICK)
         assert again.wait_until_idle(20)
         check_store(updates_log, store, 1)
         again.close()
@@ -402,13 +402,13 @@ def test_old_generations_are_collected_and_the_live_one_stays(open_publisher: Op
 
 
 def test_gate_config_is_used(open_publisher: Open) -> None:
-    publisher = open_publisher(PublishConfig(interval_seconds=0.0, gate=GateConfig(min_examples=5000)))
+    publisher = open_publisher(PublishConfig(interval_seconds=0.0), GateConfig(min_examples=5000))
     assert not publisher.offer(first(scores=window(4000)))
     assert publisher.status().refused == {"too_few_examples": 1}
 
 
 def test_first_version_that_was_refused_is_wanted_again_before_the_interval_has_passed(open_publisher: Open) -> None:
-    publisher = open_publisher(PublishConfig(interval_seconds=3600, gate=GateConfig(min_examples=500)))
+    publisher = open_publisher(PublishConfig(interval_seconds=3600), GateConfig(min_examples=500))
     assert not publisher.offer(first(scores=window(400)))
     wait_until(publisher.due, "the publisher wants no other delta")
     assert publisher.offer(first(step=6, scores=window(500)))
@@ -446,7 +446,7 @@ def test_store_equals_the_replayed_log_after_every_kill_of_the_publisher(
             finally:
                 process.kill()
         log = open_log(updates_log.address)
-        recovered = ThreadedPublisher(target(log, store, network={"kind": "test"}), QUICK)
+        recovered = ThreadedPublisher(target(log, store, network={"kind": "test"}), gate(), QUICK)
         assert recovered.wait_until_idle(20)
         check_store(log, store, 1)
         publish(recovered, delta(recovered.last_step() + 1, full=recovered.wants_full()))
@@ -465,7 +465,7 @@ def test_versions_reach_kafka_and_are_continued_after_a_restart(kafka: KafkaServ
     heads: list[Manifest] = []
     for _ in range(2):
         log, store = open_log(kafka.address), open_row_store(valkey.address, model=model, password="")
-        publisher = ThreadedPublisher(target(log, store), QUICK)
+        publisher = ThreadedPublisher(target(log, store), gate(), QUICK)
         assert publisher.wait_until_idle(60), publisher.status()
         step = publisher.last_step() + 1
         publish(publisher, first(step) if publisher.wants_full() else delta(step, rows={"ad": rows([1], 4.0)}))

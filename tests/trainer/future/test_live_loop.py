@@ -10,6 +10,7 @@ import pytest
 
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
+from streams.turns.source import SourceConfig
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
 from trainer.checkpoint import CheckpointConfig, CheckpointStore
@@ -18,7 +19,6 @@ from trainer.future.config import UpdateConfig
 from trainer.future.live import continual_learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
 from trainer.recipes import RecipeConfig
-from trainer.source import SourceConfig
 from trainer.strategies.config import TeacherConfig
 
 TOPIC = "examples"

@@ -10,8 +10,8 @@ import numpy as np
 from streams.contract.columns import Array
 from streams.contract.manifest import Generation, Manifest, ModelUpdate, Rows
 from streams.contract.rows import decode_rows, encode_rows
-from trainer.delta import Delta
-from trainer.gate import GateResult, Norms
+from streams.versions.delta import Delta
+from streams.versions.verdict import GateResult, Norms
 
 
 def version_of(

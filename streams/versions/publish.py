@@ -1,7 +1,7 @@
-"""The trainer's Publisher: gates deltas, and commits those that pass on a thread of its own.
+"""The Publisher of whatever learns: gates deltas, and commits those that pass on a thread of its own.
 
     training thread   due? ──> offer ──> gate ──> one place in the queue
-    own thread                                        └──> generation? append ──> write (see trainer/commit.py)
+    own thread                                        └──> generation? append ──> write (see streams/versions/commit.py)
 
 While one version is in flight no other is wanted, so the trainer learns on and the next version is larger:
 that is the back-pressure of a slow store. Log or Redis away: the version waits and is tried again.
@@ -23,11 +23,11 @@ from streams.contract.bundles import bundle_layout
 from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
-from trainer.commit import Committer, PublishTarget
-from trainer.delta import Delta
-from trainer.gate import GateConfig, GateResult, LiveView, check
-from trainer.retention import RetentionConfig, clean_up
-from trainer.version import norms_of, version_of
+from streams.versions.commit import Committer, PublishTarget
+from streams.versions.delta import Delta
+from streams.versions.retention import RetentionConfig, clean_up
+from streams.versions.verdict import Gate, GateResult, LiveView
+from streams.versions.version import norms_of, version_of
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -43,7 +43,6 @@ class PublishConfig:
     first_pause_seconds: float = 0.1
     longest_pause_seconds: float = 5.0
     upkeep_seconds: float = 30.0
-    gate: GateConfig = field(default_factory=GateConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
 
@@ -70,11 +69,12 @@ class _Stopped(Exception):
 
 
 class ThreadedPublisher:
-    """A trainer.delta.Publisher. `due`, `wants_full`, `offer` and `last_step` never wait."""
+    """A streams.versions.delta.Publisher. `due`, `wants_full`, `offer` and `last_step` never wait."""
 
-    def __init__(self, target: PublishTarget, config: PublishConfig | None = None) -> None:
+    def __init__(self, target: PublishTarget, gate: Gate, config: PublishConfig | None = None) -> None:
         """Starts the thread, which first makes Redis whole; `due` is False until then. Close it after use."""
         self._target = target
+        self._gate = gate
         self._config = config or PublishConfig()
         self._committer = Committer(target)
         self._job: tuple[Delta, GateResult] | None = None
@@ -100,7 +100,7 @@ class ThreadedPublisher:
     # the hooks, called by the training thread
 
     def due(self) -> bool:
-        """See trainer.delta.Publisher. Raises what ended the publisher: ConflictError where a newer one took over."""
+        """See streams.versions.delta. Raises what ended the publisher: ConflictError where a newer one took over."""
         if self._fatal is not None:
             raise self._fatal
         return self._is_recovered and self._job is None and time.monotonic() >= self._next_at
@@ -123,7 +123,7 @@ class ThreadedPublisher:
             return False
         generation, head = _known(self._committer.generation), self._committer.head
         live = None if head is None else LiveView(head.version, generation.generation, norms_of(head))
-        result = check(delta, live, self._target.schema.hash, generation, self._config.gate)
+        result = self._gate(delta, live, self._target.schema.hash, generation)
         with self._wake:
             if result.passed:
                 self._job = delta, result

@@ -6,7 +6,7 @@
     partition 1   e3 e4 M5 M7                    (size 4; numbers are times)
 
 How far a partition has come is when the last of what was taken from it was settled, by the wall clock
-that stands in its records (trainer/turns.py). A turn waits until its partition has a full batch or a
+that stands in its records (streams/turns/turns.py). A turn waits until its partition has a full batch or a
 mark, whatever stands in the others. A mark with nothing before it passes the turn; a final mark takes
 its partition out.
 """
@@ -24,9 +24,9 @@ import msgspec
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
 from streams.log.event_log import EventLog, Record, TopicPartition
-from trainer.cursor import Cursor, cursor_at
-from trainer.partition_queue import PartitionQueue, Undecodable
-from trainer.turns import after_turn, whose_turn
+from streams.turns.cursor import Cursor, cursor_at
+from streams.turns.partition_queue import PartitionQueue, Undecodable
+from streams.turns.turns import after_turn, whose_turn
 
 _LOGGER = logging.getLogger(__name__)
 

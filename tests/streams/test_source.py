@@ -13,10 +13,10 @@ import pytest
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch, Mark, concat_batches
 from streams.log.event_log import EventLog, TopicPartition
+from streams.turns.cursor import Cursor, cursor_from_state
+from streams.turns.source import ExampleSource, SourceConfig, Turn
+from streams.turns.turns import MOST_PASSED_OVER
 from tests.support.toy_examples import append_all, toy_batch
-from trainer.cursor import Cursor, cursor_from_state
-from trainer.source import ExampleSource, SourceConfig, Turn
-from trainer.turns import MOST_PASSED_OVER
 
 FINAL = Mark(final=True)
 NewTopic = Callable[[int], list[TopicPartition]]

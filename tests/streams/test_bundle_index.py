@@ -13,8 +13,8 @@ from streams.contract.columns import Array
 from streams.contract.manifest import Rows
 from streams.store.generation_rows import FetchedRows
 from streams.store.row_writer import BundleWrite
+from streams.versions.bundle_index import BundleConfig, BundleIndex
 from tests.support.generations import DIM, generation
-from trainer.bundle_index import BundleConfig, BundleIndex
 
 LAYOUT = bundle_layout(generation())
 TABLES = [int(table) for table in LAYOUT.tables]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trainer.cursor import Cursor
+from streams.turns.cursor import Cursor
 
 MOST_PASSED_OVER = 256
 """Many more than the batches between two marks, so that clocks that agree never come to it."""

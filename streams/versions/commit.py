@@ -28,11 +28,11 @@ from streams.contract.errors import InputError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.contract.schema import Schema, schema_to_json
 from streams.counters.rows import served_tables
-from streams.log.event_log import EventLog
+from streams.log.event_log import MODEL_UPDATES, EventLog
 from streams.store.row_store import RowStore
 from streams.store.row_writer import BundleWrite
-from trainer.bundle_index import BundleConfig, BundleIndex
-from trainer.updates_topic import UpdatesTopic
+from streams.versions.bundle_index import BundleConfig, BundleIndex
+from streams.versions.updates_topic import UpdatesTopic
 
 OFFSET = "updates_offset"
 """In `extra` of the head that Redis holds: the offset behind that version in `model-updates`."""
@@ -48,6 +48,8 @@ class PublishTarget:
     network: Mapping[str, Any]
     programs: Mapping[str, bytes]
     recipe: str = ""
+    topic: str = MODEL_UPDATES
+    """Where the model's versions travel: publishers of two models must not share one, as their records would mix."""
     row_encoding: str = "fp32"
     new_generation: bool = False
     """Start one even where the newest could be continued: the trainer does not go on from its checkpoint."""
@@ -68,7 +70,7 @@ class Committer:
     def __init__(self, target: PublishTarget) -> None:
         self._target = target
         self._store = target.store
-        self._topic = UpdatesTopic(target.log, target.store.model)
+        self._topic = UpdatesTopic(target.log, target.store.model, target.topic)
         self._position = 0
         self._newest = 0
         self._promote = target.promote

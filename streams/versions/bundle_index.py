@@ -22,7 +22,7 @@ from streams.contract.manifest import Rows
 from streams.contract.rows import encode_rows, row_bytes
 from streams.store.generation_rows import FetchedRows
 from streams.store.row_writer import BundleWrite
-from trainer.bundle_members import Members
+from streams.versions.bundle_members import Members
 
 Fetch = Callable[[Mapping[int, Array]], FetchedRows]
 """Rows of `{table number: ids}` as the store holds them."""

@@ -21,7 +21,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """Where the search for the next partition begins, among those that have come equally far."""
     finished: tuple[bool, ...] = ()
     settled_ms: tuple[int, ...] = ()
-    """How far each partition has come, see trainer/turns.py; empty before the first turn."""
+    """How far each partition has come, see streams/turns/turns.py; empty before the first turn."""
     passed_over: tuple[int, ...] = ()
     """For each partition, the turns of others since its own; empty before the first turn."""
     num_other_kind: int = 0

@@ -1,0 +1,1 @@
+"""Examples from the log, turn by turn, so that whatever learns from them is a function of the log alone."""
