@@ -71,6 +71,6 @@ def _fill(models: Models, learnt: Mapping[str, torch.Tensor]) -> None:
             continue
         found = learnt.get(name)
         if found is None or found.shape != parameter.shape:
-            raise FormatError("does not fit its configuration", field=name, value=None if found is None else found.shape,
-                              remedy=_REMEDY)  # fmt: skip
+            shape = None if found is None else tuple(found.shape)
+            raise FormatError("does not fit its configuration", field=name, value=shape, remedy=_REMEDY)
         parameter.copy_(found)
