@@ -8,6 +8,7 @@ from pathlib import Path
 from streams.cli import add_data, add_metrics_page
 from streams.command import Command, Result
 from streams.contract.settings import settings_from
+from streams.join.config import CLICK_WINDOW_SECONDS
 from streams.log.event_log import EXAMPLES
 
 
@@ -64,7 +65,8 @@ def _configure_evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", choices=("instant", "delayed"), default="instant",
                         help="known at the impression, or heard of at their true delays")  # fmt: skip
     parser.add_argument("--window-seconds", type=float, default=None, metavar="S",
-                        help="with delayed labels: how long a click is waited for (default: 600)")  # fmt: skip
+                        help="with delayed labels: how long a click is waited for "
+                             f"(default: {CLICK_WINDOW_SECONDS:g})")  # fmt: skip
     parser.add_argument("--round-seconds", type=float, default=None, metavar="S",
                         help="of event time, for recipes that mix rounds (default: 600)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write a report with plots here")
