@@ -26,7 +26,7 @@ from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signa
 from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
-from trainer.recipes import RecipeConfig, check_trainable, recipe, with_table_rows
+from trainer.recipes import RecipeConfig, check_trainable, recipe, with_starting_rows, with_table_rows
 
 
 def train(args: Namespace) -> Result:
@@ -78,6 +78,8 @@ def train(args: Namespace) -> Result:
 def _recipe(args: Namespace) -> RecipeConfig:
     named = recipe(args.recipe, seed=args.seed)
     check_trainable(named)
+    if args.starting_rows is not None:
+        named = with_starting_rows(named, args.starting_rows)
     return named if args.table_rows is None else with_table_rows(named, args.table_rows)
 
 
