@@ -17,6 +17,7 @@ from serving.scorer.scorer import Result, Scorer
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.stats import ScorerStats
 from serving.scorer.store_link import StoreLink
+from serving.scorer.updates import UPDATES
 from serving.scorer.watcher import Watcher
 from streams.contract.columns import Array
 from streams.contract.settings import settings_from
@@ -31,8 +32,8 @@ class ScorerService:
         self._link = link
         self._log = log
         self._config = config
-        self._watcher = Watcher(scorer, link, config, self._load)
-        self._follower = Follower(scorer, log, config, self._watcher.wake)
+        self._watcher = Watcher(scorer, link, config.live_poll_seconds, self._load)
+        self._follower = Follower(scorer, log, UPDATES, config.log_poll_seconds, self._watcher.wake)
 
     @staticmethod
     def start(config: ScorerConfig, environment: Mapping[str, str] = os.environ) -> ScorerService:

@@ -26,7 +26,7 @@ class StoreLink:
 
     def __init__(self, address: str, model: str, *, password: str = "") -> None:
         self._address = address
-        self._model = model
+        self.model = model
         self._password = password
         self._store: RowStore | None = None
         self._quick: RowStore | None = None
@@ -76,7 +76,7 @@ class StoreLink:
         return self._rows[1]
 
     def _open(self, config: RedisConfig) -> RowStore:
-        return open_row_store(self._address, model=self._model, password=self._password, config=config)
+        return open_row_store(self._address, model=self.model, password=self._password, config=config)
 
     def close(self) -> None:
         """Frees connections."""
