@@ -111,13 +111,17 @@ class PublishedRecommender:
         """The next version: to the log, then (unless told otherwise) to the store. `gone` are numbers of items."""
         update = self.next_version(items or {}, users or {}, histories or {}, new_items, gone)
         self._committer.write_generation()
-        self._committer.append(update)
+        self.append(update)
         if to_store:
-            self._committer.write(update)
+            self.write(update)
         return update
 
+    def append(self, update: ModelUpdate) -> None:
+        """Writes a version to the log."""
+        self._committer.append(update)
+
     def write(self, update: ModelUpdate) -> None:
-        """Writes a version that stands in the log alone to the store."""
+        """Writes a version to the store."""
         self._committer.write(update)
 
     def next_version(
@@ -168,8 +172,9 @@ class PublishedRecommender:
             for number in places.tolist():
                 models.collaborative.items[number] = torch.from_numpy(self.item_rows[number][: self.width])
         writer = Writer(models.vocabulary, self.config.switches.wording, self.config.max_tokens)
+        switches = replace(self.config.switches, eval_order="chrono")
         prompts = history_prompts(
-            writer, self.config.switches, [None if row is None else 0], [likes], finetuned=True
+            writer, switches, [None if row is None else 0], [likes], finetuned=True
         )  # fmt: skip
         logits = np.full(len(self.items), -np.inf)
         bias = np.array([self.item_rows[number][-1] for number in places.tolist()])
@@ -178,9 +183,9 @@ class PublishedRecommender:
         return scores
 
     def _manifest(self) -> Manifest:
-        committer, version = self._committer, self._committer.next_version
+        version = max(self.version + 1, self._committer.next_version)
         return Manifest(
-            model=RECOMMENDER, version=version, parent=0 if committer.head is None else version - 1,
+            model=RECOMMENDER, version=version, parent=self.version,
             generation=self.generation, feature_hash=self.schema.hash, recipe=self.config.name,
             newest_ingest_ms=1000 + version, newest_event_time_ms=version, created_ms=version,
         )  # fmt: skip
