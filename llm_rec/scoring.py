@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from llm_rec.batches import batch_of, rows_sorted
 from llm_rec.documents import Document, Writer, ordered
@@ -34,14 +35,20 @@ def history_prompts(
     return prompts
 
 
-@torch.no_grad()
 def score_prompts(models: Models, prompts: Sequence[Array]) -> Floats:
-    """(B, J) float32: the last hidden state of each prompt times the item table. Rows of like length go together."""
+    """(B, J) float32: the last hidden state of each prompt times the item table."""
+    with torch.no_grad():
+        scores: Floats = (prompt_states(models, prompts) @ models.collaborative.items.T).cpu().numpy()
+    return scores
+
+
+@torch.no_grad()
+def prompt_states(models: Models, prompts: Sequence[Array]) -> Tensor:
+    """(B, d) float32: the last hidden state of each prompt. Rows of like length go together."""
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-    scores = np.empty((len(prompts), models.vocabulary.num_items), dtype=np.float32)
+    states = torch.empty(len(prompts), models.backbone.width, device=models.device)
     models.backbone.set_dropout(False)
     for rows in rows_sorted(lengths, max(1, _MOST_TOKENS // int(lengths.max(initial=1)))):
         batch = batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
-        hidden = batch.last(models.states(batch, models.collaborative)).float()
-        scores[rows] = (hidden @ models.collaborative.items.T).cpu().numpy()
-    return scores
+        states[torch.from_numpy(rows)] = batch.last(models.states(batch, models.collaborative)).float()
+    return states

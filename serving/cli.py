@@ -63,13 +63,16 @@ def _configure_triton(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the dense network")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0],
                         help="of its wide layers; bfloat16 is faster with AMX and differs by about 1e-3")  # fmt: skip
+    parser.add_argument("--recommender", action="store_true", help="serve the model `recommender` beside it")
+    parser.add_argument("--recommender-threads", type=int, default=1, help="of its language model")
+    parser.add_argument("--recommender-device", default="cpu", help="where its language model computes: cpu or cuda")
 
 
 def _triton(args: Namespace) -> Result:
+    from serving.recommender.config import RecommenderConfig
     from serving.scorer.config import ScorerConfig
     from serving.triton.config import TritonConfig
-    from serving.triton.repository import write_repository
-    from serving.triton.server import TritonServer
+    from serving.triton.start import start_models
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,10 +80,12 @@ def _triton(args: Namespace) -> Result:
     scorer = ScorerConfig(model=args.model, log=args.log, redis=args.redis, max_hot_rows=args.max_hot_rows,
                           max_unknown_ids=args.max_unknown_ids, num_threads=args.threads,
                           precision=args.precision)  # fmt: skip
-    repository = write_repository(args.dir, scorer)
+    recommender = None
+    if args.recommender:
+        recommender = RecommenderConfig(log=args.log, redis=args.redis, num_threads=args.recommender_threads,
+                                        device=args.recommender_device)  # fmt: skip
     config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port)
-    with TritonServer.start(repository, args.dir, config) as server:
-        server.load_model("ranker")
+    with start_models(args.dir, scorer, config, recommender=recommender) as server:
         while not stop.wait(0.2):
             if not server.running:
                 raise FreshetError("Triton ended", field="triton", remedy=f"read {args.dir / 'triton.log'}")
@@ -165,6 +170,7 @@ COMMANDS = [
             configure=_configure_gateway, run=_gateway, render=lambda r: ""),
     KEYS,
     Command(name="triton", help="Runs the embedded Triton with the model `ranker`, until stopped.",
-            examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",),
+            examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",
+                      "freshet triton --log embedded:DIR --redis redis://HOST:PORT --recommender"),
             configure=_configure_triton, run=_triton, render=lambda r: ""),
 ]  # fmt: skip

@@ -85,6 +85,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_scorer_hot_rows", "gauge", "Rows held in the scorer's memory."),
     Metric("freshet_scorer_misses_total", "counter", "Rows fetched from Redis."),
     Metric("freshet_scorer_defaults_total", "counter", "Lookups answered by a table's default row."),
+    # recommender
+    Metric("freshet_recommender_version", "gauge", "Version applied in the recommender."),
+    Metric("freshet_recommender_items", "gauge", "Items in the recommender's catalogue."),
+    Metric("freshet_recommender_hot_rows", "gauge", "Rows of users and histories held in the recommender's memory."),
+    Metric("freshet_recommender_requests_total", "counter", "Requests answered with items."),
+    Metric("freshet_recommender_passes_total", "counter", "Batches that these requests were answered in."),
+    Metric("freshet_recommender_misses_total", "counter", "Rows of users and histories asked of Redis."),
+    Metric("freshet_recommender_cached_states_total", "counter", "States of users that were computed before."),
+    Metric("freshet_recommender_unknown_users_total", "counter", "Requests of users of whom nothing is known."),
 )
 
 
