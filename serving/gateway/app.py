@@ -244,7 +244,13 @@ def _observe(events: Sequence[Event], popularity: PopularityRanker, pool: Candid
 def _recommender(config: GatewayConfig) -> Scorer:
     if config.triton != IN_PROCESS:
         return TritonClient(TritonClientConfig(address=config.triton, model=RECOMMENDER))
-    return Absent()
+    if not config.recommender:
+        return Absent()
+    from serving.gateway.inprocess_recommender import InProcessRecommender
+    from serving.recommender.config import RecommenderConfig
+    from serving.recommender.service import RecommenderService
+
+    return InProcessRecommender(RecommenderService.start(RecommenderConfig(log=config.log, redis=config.redis)))
 
 
 def _scorer(config: GatewayConfig) -> Scorer:
