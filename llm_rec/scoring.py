@@ -36,12 +36,11 @@ def history_prompts(
 
 @torch.no_grad()
 def score_prompts(models: Models, prompts: Sequence[Array]) -> Floats:
-    """(B, J) float32: the last hidden state of each prompt times the item table. Rows of like length go together."""
+    """(B, J) float32: each item as the next behind each prompt. Rows of like length go together."""
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
     scores = np.empty((len(prompts), models.vocabulary.num_items), dtype=np.float32)
     models.backbone.set_dropout(False)
     for rows in rows_sorted(lengths, max(1, _MOST_TOKENS // int(lengths.max(initial=1)))):
         batch = batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
-        hidden = batch.last(models.states(batch, models.collaborative)).float()
-        scores[rows] = (hidden @ models.collaborative.items.T).cpu().numpy()
+        scores[rows] = models.item_scores(batch).cpu().numpy()
     return scores
