@@ -65,6 +65,10 @@ class Metrics:
         """Scoring requests so far by outcome."""
         return {name: self._value("freshet_score_requests_total", outcome=name) for name in self.outcomes}
 
+    def recommend_counts(self) -> dict[str, int]:
+        """Recommendation requests so far by outcome."""
+        return {name: self._value("freshet_recommend_requests_total", outcome=name) for name in self.recommend_outcomes}
+
     def num_logged(self) -> int:
         """Impressions written to the event log so far."""
         return self._value("freshet_impressions_logged_total")

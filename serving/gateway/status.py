@@ -34,6 +34,7 @@ class StatusAnswer(msgspec.Struct, kw_only=True):
     freshness_seconds: float | None
     latency_ms: dict[str, float | None]
     requests: dict[str, int]
+    recommendations: dict[str, int]
     requests_in_flight: int
     impressions_logged: int
     impressions_dropped: int
@@ -95,6 +96,7 @@ class Status:
             "freshness_seconds": _freshness_seconds(head),
             "latency_ms": {"p50": p50, "p99": p99},
             "requests": self.metrics.request_counts(),
+            "recommendations": self.metrics.recommend_counts(),
             "requests_in_flight": self.metrics.num_in_flight(),
             "impressions_logged": self.metrics.num_logged(),
             "impressions_dropped": self.writer.dropped,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from serving.gateway.limits import LimitsConfig
 from streams.contract.columns import Jagged
 from streams.contract.events import Impression
 from streams.contract.features import FeatureTransform
@@ -196,6 +199,25 @@ def test_gateway_without_any_model_answers_by_popularity_and_before_it_has_seen_
         assert items_of(answer)[0] == "n4"
         degraded = http.get("/readyz").json["degraded"]
         assert any(line.startswith("recommender: ") for line in degraded)
+
+
+def test_silent_recommender_is_waited_for_within_the_deadline_and_the_bound_on_requests(
+    world: ModelWorld, tmp_path: Path
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        config = config_for(world, triton=f"127.0.0.1:{silent.getsockname()[1]}", spool_dir=tmp_path / "spool",
+                            limits=LimitsConfig(max_in_flight=1))  # fmt: skip
+        with gateway(config) as http, ThreadPoolExecutor(1) as threads:
+            post(http, impression("s", ["a"]))
+            waiting = threads.submit(http.post, "/v1/recommend", body(), {"X-Deadline-Ms": "2500"})
+            wait_until(lambda: http.get("/v1/status").json["requests_in_flight"] == 1, "it was not taken")
+            refused = http.post("/v1/recommend", body())
+            assert (refused.status, refused.error["code"]) == (429, "overloaded")
+            late = waiting.result()
+            assert late.json["flags"] == ["deadline", "recommender_deadline"]
+            assert items_of(late.json) == ["a"]
 
 
 def test_recommendations_are_counted_apart_from_scores(seen: Http) -> None:
