@@ -44,6 +44,14 @@ def test_what_the_language_model_learnt_comes_back_and_rows_are_zero() -> None:
             assert torch.equal(parameter, learnt[name]), name
 
 
+def test_what_was_learnt_is_packed_though_it_learns_no_more() -> None:
+    models = _models(_config())
+    packed = pack_programs(_config(), models, ITEMS)
+    for _, parameter in models.learnt():
+        parameter.requires_grad_(False)
+    assert pack_programs(_config(), models, ITEMS) == packed
+
+
 @pytest.mark.parametrize("damage", [{"config": b"{"}, {"backbone": b"x"}, {"catalogue": b"\x01"}])
 def test_a_damaged_program_is_refused(damage: dict[str, bytes]) -> None:
     programs = pack_programs(_config(), _models(_config()), ITEMS)
