@@ -7,6 +7,7 @@ import threading
 from argparse import Namespace
 from contextlib import ExitStack
 
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.command import Result, say
 from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
@@ -15,12 +16,11 @@ from streams.metrics_page import open_page
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
 from streams.versions.commit import PublishTarget
+from streams.versions.last_version import close_publisher, publish_last
 from streams.versions.publish import PublishConfig, ThreadedPublisher
 from streams.versions.retention import RetentionConfig
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.future.live import continual_learner
 from trainer.gate import gate
-from trainer.last_version import close_publisher, publish_last
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
 from trainer.metrics import TrainerMetrics
@@ -68,7 +68,7 @@ def train(args: Namespace) -> Result:
             args.ready.touch()
         progress = trainer.run()
         if publisher is not None:
-            publish_last(trainer, publisher, signalled)
+            publish_last(progress.step, trainer.offer, publisher, signalled)
         result = _result(progress, publisher)
     if args.summary:
         args.summary.write_text(json.dumps(result))
