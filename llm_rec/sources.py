@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from llm_rec.interactions import Catalogue, Interactions, k_core
 from streams.contract.columns import Array
 from streams.contract.errors import InputError, NotFoundError
-from streams.datasets.amazon import item_texts, user_sequences
+from streams.datasets.amazon import item_columns, item_texts, user_sequences
 from streams.datasets.badlines import BadLines
 from streams.datasets.lines import parse_lines, read_lines, require_file
-from streams.datasets.movielens import events_file, parse_rating
+from streams.datasets.movielens import events_file, film_columns, parse_rating
 from streams.datasets.movielens_native import films_in
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -62,12 +62,18 @@ def core_of(source: Source, least_likes: int) -> Source:
     kept = k_core(likes, least_likes)
     if not kept.any():
         raise InputError("leaves no like at all", field="least_likes", value=least_likes, remedy="give a smaller one")
+    return part_of(source, kept)
+
+
+def part_of(source: Source, kept: Array) -> Source:
+    """The likes that are kept (N,) bool, with their users and items alone."""
+    likes, catalogue = source.interactions, source.catalogue
     users, user = np.unique(likes.user[kept], return_inverse=True)
     items, item = np.unique(likes.item[kept], return_inverse=True)
     names = tuple(likes.users[each] for each in users), tuple(likes.items[each] for each in items)
-    texts = Catalogue(tuple(source.catalogue.texts[each] for each in items))
+    told = Catalogue(*(tuple(of[each] for each in items) for of in (catalogue.texts, catalogue.features)))
     part = None if source.part is None else source.part[kept]
-    return Source(source.spec, Interactions(*names, user, item, likes.time_ms[kept]), texts, part, source.has_time)
+    return Source(source.spec, Interactions(*names, user, item, likes.time_ms[kept]), told, part, source.has_time)
 
 
 def _movielens(spec: str, directory: Path) -> Source:
@@ -77,9 +83,10 @@ def _movielens(spec: str, directory: Path) -> Source:
                             remedy="check the path")  # fmt: skip
     titles: dict[str, str] = {}
     likes = list(_film_likes(path, titles))
-    genres = {film.title: film.genres for film in films_in(directory, BadLines()).values()}
-    texts = {item: ", ".join([title, *genres.get(title, [])]) for item, title in titles.items()}
-    return _source(spec, likes, texts, has_time=True)
+    by_title = {film.title: film for film in films_in(directory, BadLines()).values()}
+    films = {item: by_title.get(title) for item, title in titles.items()}
+    texts = {item: ", ".join([titles[item], *(film.genres if film else [])]) for item, film in films.items()}
+    return _source(spec, likes, texts, lambda item: film_columns(item, films[item]), has_time=True)
 
 
 def _film_likes(path: Path, titles: dict[str, str]) -> Iterator[_Like]:
@@ -95,10 +102,12 @@ def _amazon(spec: str, directory: Path) -> Source:
     sequences = user_sequences(directory, BadLines())
     texts = item_texts(directory, BadLines())
     likes = [_Like(user, item, place, "") for user, items in sequences for place, item in enumerate(items)]
-    return _source(spec, likes, texts, has_time=False)
+    return _source(spec, likes, texts, lambda item: item_columns(item, texts.get(item, "")), has_time=False)
 
 
-def _source(spec: str, likes: list[_Like], texts: dict[str, str], *, has_time: bool) -> Source:
+def _source(
+    spec: str, likes: list[_Like], texts: dict[str, str], columns: Callable[[str], dict[str, Any]], *, has_time: bool
+) -> Source:
     first = list({(like.user, like.item): like for like in reversed(likes)}.values())[::-1]
     first.sort(key=lambda like: like.time_ms)
     user_of = {name: number for number, name in enumerate(dict.fromkeys(like.user for like in first))}
@@ -108,7 +117,7 @@ def _source(spec: str, likes: list[_Like], texts: dict[str, str], *, has_time: b
     time_ms = np.array([like.time_ms for like in first], dtype=np.int64)
     marked = bool(first) and all(like.part for like in first)
     part = np.array([_PARTS[like.part] for like in first], dtype=np.int8) if marked else None
-    catalogue = Catalogue(tuple(texts.get(name, "") for name in item_of))
+    catalogue = Catalogue(tuple(texts.get(name, "") for name in item_of), tuple(map(columns, item_of)))
     return Source(spec, Interactions(tuple(user_of), tuple(item_of), user, item, time_ms), catalogue, part, has_time)
 
 

@@ -64,6 +64,14 @@ def time_split(source: Source) -> Split:
     return _build("time", source, _by_place(source, lambda n: np.arange(n)[::-1]))
 
 
+def last_split(source: Source) -> Split:
+    """Nothing is test: the last tenth of each user's likes is validation, all others are learnt from."""
+    part = _by_place(source, lambda n: np.arange(n)[::-1])
+    part[part == VALID] = TRAIN
+    part[part == TEST] = VALID
+    return _build("last", source, part)
+
+
 def _by_place(source: Source, order: Callable[[int], Array]) -> Array:
     """The part of each like (N,): `order` of n likes names the places taken first, for test, then for validation."""
     likes = source.interactions

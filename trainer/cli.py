@@ -8,6 +8,7 @@ from pathlib import Path
 from streams.cli import add_data, add_metrics_page
 from streams.command import Command, Result
 from streams.contract.settings import settings_from
+from streams.join.config import CLICK_WINDOW_SECONDS
 from streams.log.event_log import EXAMPLES
 
 
@@ -22,6 +23,7 @@ def _configure_train(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--table-rows", type=int, default=None, metavar="N", help="of each table (default: the recipe's)"
     )
+    parser.add_argument("--starting-rows", default=None, metavar="FILE", help="first values of rows learnt elsewhere")
     parser.add_argument("--checkpoints", type=Path, default=Path(".freshet/checkpoints"))
     parser.add_argument("--checkpoint-seconds", type=float, default=30.0)
     parser.add_argument("--checkpoint-steps", type=int, default=0)
@@ -60,11 +62,14 @@ def _configure_evaluate(parser: ArgumentParser) -> None:
         "--recipe", action="append", metavar="R", help="a name of trainer/recipes.py; repeat to compare"
     )
     parser.add_argument("--schema", type=Path, default=None, help="in place of the data set's own")
+    parser.add_argument("--starting-rows", default=None, metavar="FILE",
+                        help="run each recipe with these first values of rows, too")  # fmt: skip
     parser.add_argument("--seeds", type=_numbers, default=(0,), metavar="1,2,3", help="first weights to try")
     parser.add_argument("--labels", choices=("instant", "delayed"), default="instant",
                         help="known at the impression, or heard of at their true delays")  # fmt: skip
     parser.add_argument("--window-seconds", type=float, default=None, metavar="S",
-                        help="with delayed labels: how long a click is waited for (default: 600)")  # fmt: skip
+                        help="with delayed labels: how long a click is waited for "
+                             f"(default: {CLICK_WINDOW_SECONDS:g})")  # fmt: skip
     parser.add_argument("--round-seconds", type=float, default=None, metavar="S",
                         help="of event time, for recipes that mix rounds (default: 600)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="write a report with plots here")

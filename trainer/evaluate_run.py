@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 from streams.cli import data_options
@@ -14,7 +15,7 @@ from streams.simulator.presets import CRITEO_PRESET, market_preset
 from trainer.delayed.simulation import DelayedLabels
 from trainer.evaluate import Evaluation, evaluate
 from trainer.evaluate_report import table, write_report
-from trainer.recipes import RecipeConfig, has_rounds, recipe, recipe_to_state, with_round_seconds
+from trainer.recipes import RecipeConfig, has_rounds, recipe, recipe_to_state, with_round_seconds, with_starting_rows
 from trainer.tally import Scores
 
 
@@ -38,13 +39,20 @@ def run_evaluation(args: Namespace) -> Result:
 
 
 def _recipes(args: Namespace) -> list[RecipeConfig]:
-    recipes = [recipe(name) for name in args.recipe or ["default"]]
+    recipes = [twin for name in args.recipe or ["default"] for twin in _twins(recipe(name), args.starting_rows)]
     if args.round_seconds is None:
         return recipes
     if not any(has_rounds(config) for config in recipes):
         raise InputError("no recipe has rounds", field="round-seconds", value=args.round_seconds,
                          remedy="leave it out, or evaluate one like fgd-3, too")  # fmt: skip
     return [with_round_seconds(config, args.round_seconds) for config in recipes]
+
+
+def _twins(config: RecipeConfig, starting_rows: str | None) -> list[RecipeConfig]:
+    """The recipe, and the same with the file's rows where there is one; peers have no rows to begin with."""
+    if starting_rows is None or config.peer is not None:
+        return [config]
+    return [config, replace(with_starting_rows(config, starting_rows), name=f"{config.name}+starting-rows")]
 
 
 def _schema(args: Namespace) -> Schema:

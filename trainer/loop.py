@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded, Refused
+from streams.checkpoints.writer import CheckpointWriter, Saved
 from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
 from streams.turns.source import ExampleSource, SourceConfig
 from streams.versions.delta import Publisher
 from trainer.aside import DeadLetterSender
-from trainer.checkpoint import CheckpointConfig, CheckpointStore, Loaded, Refused
-from trainer.checkpoint_writer import CheckpointWriter, Saved
 from trainer.counting import count
 from trainer.distributed import place_from
 from trainer.learner import Learner

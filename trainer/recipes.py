@@ -300,6 +300,11 @@ def with_table_rows(config: RecipeConfig, rows: int) -> RecipeConfig:
     return replace(config, tables=replace(config.tables, capacity=rows, capacity_of=None))
 
 
+def with_starting_rows(config: RecipeConfig, path: str) -> RecipeConfig:
+    """The recipe with rows that begin as the file has them."""
+    return replace(config, tables=replace(config.tables, starting_rows=path))
+
+
 def has_rounds(config: RecipeConfig) -> bool:
     """Whether anything in it happens once a round."""
     return config.update is not None or config.teacher is not None

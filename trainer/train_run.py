@@ -7,6 +7,7 @@ import threading
 from argparse import Namespace
 from contextlib import ExitStack
 
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.command import Result, say
 from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
@@ -15,18 +16,17 @@ from streams.metrics_page import open_page
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
 from streams.versions.commit import PublishTarget
+from streams.versions.last_version import close_publisher, publish_last
 from streams.versions.publish import PublishConfig, ThreadedPublisher
 from streams.versions.retention import RetentionConfig
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.future.live import continual_learner
 from trainer.gate import gate
-from trainer.last_version import close_publisher, publish_last
 from trainer.learner import Learner
 from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
 from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network
-from trainer.recipes import RecipeConfig, check_trainable, recipe, with_table_rows
+from trainer.recipes import RecipeConfig, check_trainable, recipe, with_starting_rows, with_table_rows
 
 
 def train(args: Namespace) -> Result:
@@ -68,7 +68,7 @@ def train(args: Namespace) -> Result:
             args.ready.touch()
         progress = trainer.run()
         if publisher is not None:
-            publish_last(trainer, publisher, signalled)
+            publish_last(progress.step, trainer.offer, publisher, signalled)
         result = _result(progress, publisher)
     if args.summary:
         args.summary.write_text(json.dumps(result))
@@ -78,6 +78,8 @@ def train(args: Namespace) -> Result:
 def _recipe(args: Namespace) -> RecipeConfig:
     named = recipe(args.recipe, seed=args.seed)
     check_trainable(named)
+    if args.starting_rows is not None:
+        named = with_starting_rows(named, args.starting_rows)
     return named if args.table_rows is None else with_table_rows(named, args.table_rows)
 
 

@@ -43,6 +43,11 @@ def item_texts(directory: Path, bad_lines: BadLines) -> dict[str, str]:
     return dict(parse_lines(read_lines(path, bad_lines), _text, bad_lines))
 
 
+def item_columns(item: str, text: str) -> dict[str, Value]:
+    """What an impression tells of an item."""
+    return {"item_id": item, "words": [*text.split()]}
+
+
 def _read(
     sequences: Iterator[tuple[str, list[str]]], texts: dict[str, str], options: DatasetOptions
 ) -> Iterator[Observed]:
@@ -82,6 +87,7 @@ class _Sampler:
         shown.insert(self._rng.randrange(len(shown) + 1), item)
         self._taken.add(self._now_ms, item)
         history: Value = [*items[max(0, place - MAX_HISTORY) : place]]
+        told = [item_columns(each, self._texts.get(each, "")) for each in shown]
         impression = Impression(
             event_id=f"amazon-{user_id}-{place}",
             event_time_ms=self._now_ms,
@@ -89,9 +95,6 @@ class _Sampler:
             unit_id=user_id,
             ad_ids=shown,
             user={"user_id": user_id, "history": history},
-            candidates={"item_id": [*shown], "words": [self._words(shown_item) for shown_item in shown]},
+            candidates={name: [each[name] for each in told] for name in ("item_id", "words")},
         )
         return Observed(impression, clicks(impression, [item]))
-
-    def _words(self, item: str) -> list[str | int | float]:
-        return [*self._texts.get(item, "").split()]

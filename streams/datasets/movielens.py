@@ -71,6 +71,12 @@ def parse_rating(line: Line) -> RatingLine:
     return row
 
 
+def film_columns(film_id: str, film: Film | None) -> dict[str, Value]:
+    """What an impression tells of a film; `film` is None where the catalogue lacks it."""
+    genres: Value = [*film.genres] if film else []
+    return {"movie_id": film_id, "genres": genres, "year": film.year if film else None}
+
+
 def _open_events(path: Path, bad_lines: BadLines) -> Iterator[Observed]:
     require_file(path)
     by_title = {film.title: film for film in films_in(path.parent, bad_lines).values()}
@@ -89,8 +95,7 @@ class _Reader:
 
     def _observed(self, line: Line, row: RatingLine, time_ms: int) -> Observed:
         history: Value = [*[str(film) for film in row.his if film != _NO_FILM][-MAX_HISTORY:]]
-        film = self._by_title.get(row.title)
-        genres: Value = [*film.genres] if film else []
+        told = film_columns(str(row.iid), self._by_title.get(row.title))
         impression = Impression(
             event_id=f"movielens-{line.number}",
             event_time_ms=time_ms,
@@ -99,6 +104,6 @@ class _Reader:
             ad_ids=[str(row.iid)],
             user={"user_id": str(row.uid), "history": history},
             context={"hour": hour_of_day(time_ms), "weekday": weekday(time_ms)},
-            candidates={"movie_id": [str(row.iid)], "genres": [genres], "year": [film.year if film else None]},
+            candidates={name: [value] for name, value in told.items()},
         )
         return Observed(impression, clicks(impression, impression.ad_ids if row.label else []))

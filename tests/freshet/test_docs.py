@@ -96,9 +96,17 @@ def _table(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def _parsers() -> dict[str, argparse.ArgumentParser]:
-    """Command -> its parser."""
-    [commands] = [action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    return dict(commands.choices)
+    """Command -> its parser; a command of a group under both words."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for name, parser in _commands_of(build_parser()).items():
+        inner = _commands_of(parser)
+        found |= {f"{name} {each}": of for each, of in inner.items()} or {name: parser}
+    return found
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    choices = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(choices[0]) if choices else {}
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:

@@ -11,11 +11,11 @@ import pytest
 from freshet.cli import main
 from serving.gateway.spool import Spool, SpoolConfig, SpoolFullError
 from serving.gateway.spool_segments import Spooled
+from streams.checkpoints.files import Content
+from streams.checkpoints.store import CheckpointStore
 from streams.contract.errors import UnavailableError
 from streams.log.event_log import Append, TopicPartition, open_log
 from tests.support.small_disk import fill, small_disk
-from trainer.checkpoint import CheckpointStore
-from trainer.checkpoint_files import Content
 
 TOPIC = TopicPartition("events", 0)
 _DISK_BYTES = 4 * 2**20

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from streams.checkpoints.files import read_files
 from streams.contract.encoding import encode_event
 from streams.contract.events import FINAL_TIME_MS, Tick
 from streams.datasets.options import DatasetOptions
@@ -23,7 +24,6 @@ from streams.replay import LogSink, open_recording
 from tests.support.fork_server import ForkServer
 from tests.support.kafka_server import KafkaServer, new_server
 from tests.support.killed_trainer import digest
-from trainer.checkpoint_files import read_files
 
 pytestmark = pytest.mark.slow
 

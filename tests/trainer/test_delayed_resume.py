@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from streams.checkpoints.files import read_files
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
 from streams.turns.source import SourceConfig
 from tests.support.killed_cases import corrected
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.checkpoint_files import read_files
 from trainer.delayed.config import DelayedConfig, MethodName
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner

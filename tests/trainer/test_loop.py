@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from streams.checkpoints.files import read_files
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.contract.errors import FreshetError, InputError
 from streams.contract.examples import ExampleBatch, Mark
 from streams.contract.schema import parse_schema
@@ -24,8 +26,6 @@ from streams.versions.delta import Delta
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import SCHEMA, append_all, toy_batch, toy_recipe, toy_schema
 from trainer.admission import AdmissionConfig
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.checkpoint_files import read_files
 from trainer.learner import Learner
 from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress, stopped_by_signals
 from trainer.model.dlrm import DlrmConfig

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from streams.contract.schema import Schema
 from streams.contract.values import Floats, Ids
 from trainer.model.frequency import RowCounts, counting_options
 from trainer.model.rows import initial_rows
+from trainer.model.starting_rows import load_starting_rows
 from trainer.torchrec_import import EmbeddingBagConfig, FusedEmbeddingBagCollection, PoolingType, RowWiseAdagrad
 
 DEFAULT_ROW = 0
@@ -54,6 +56,8 @@ class TablesConfig:
     """Where Adagrad's sum of squares starts, for a row that is new too."""
     initial_scale: float = 0.1
     """A new row is uniform in ±initial_scale / sqrt(D)."""
+    starting_rows: str | None = None
+    """A file with the first values of rows learnt elsewhere (trainer/model/starting_rows.py)."""
     seed: int = 0
     half_life_steps: int | None = None
     """Of `cf_sgd`: after so many steps without its row a count has halved; None: counts never fade."""
@@ -111,6 +115,8 @@ class LocalTables:
         self._config = config
         self._dim = common_dim(schema)
         self._numbers = {name: number for number, name in enumerate(schema.tables)}
+        path = config.starting_rows
+        self._starting = None if path is None else load_starting_rows(Path(path), self._numbers, self._dim)
         sizes = [_capacity(config, name) for name in self._numbers]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._request_starts = self._key_starts(schema, of_request=True)
@@ -155,12 +161,10 @@ class LocalTables:
         return int(self._starts[number + 1] - self._starts[number])
 
     def initial_rows(self, table: str, ids: Ids) -> Floats:
-        config = self._config
-        return initial_rows(self._numbers[table], ids, self._dim, config.seed, scale=config.initial_scale)
+        return self._first_values(np.full(len(ids), self._numbers[table], dtype=np.int16), ids)
 
     def begin_rows(self, tables: Array, ids: Ids, rows: Array) -> None:
-        config = self._config
-        values = initial_rows(tables, ids, self._dim, config.seed, scale=config.initial_scale)
+        values = self._first_values(tables, ids)
         places = torch.from_numpy(self._starts[tables] + rows).to(self._weight.device)
         self._weight.index_copy_(0, places, torch.from_numpy(values).to(self._weight.device))
         self._forget(places)
@@ -191,6 +195,13 @@ class LocalTables:
         if self._counts is not None:
             count, age = (torch.cat([tensors[f"{name}/{part}"] for name in self._numbers]) for part in ("count", "age"))
             self._counts.load(count, age)
+
+    def _first_values(self, tables: Array, ids: Ids) -> Floats:
+        """The first values (N, D) of ids (N,) in tables by number (N,)."""
+        values = initial_rows(tables, ids, self._dim, self._config.seed, scale=self._config.initial_scale)
+        if self._starting is not None:
+            self._starting.put(tables, ids, values)
+        return values
 
     def _tensors_by_name(self) -> dict[str, Tensor]:
         parts = {"weight": self._weight}

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.checkpoints.files import MANIFEST, Content, write_manifest
+from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, InputError, UnavailableError
-from trainer.checkpoint import CheckpointConfig, CheckpointStore
-from trainer.checkpoint_files import MANIFEST, Content, write_manifest
 
 Tensors = dict[str, dict[str, Array]]
 NAME = "step-000000000003"

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from streams.checkpoints.files import Content
+from streams.checkpoints.store import CheckpointStore
 from streams.contract.columns import Array
 from streams.turns.cursor import Cursor
-from trainer.checkpoint import CheckpointStore
-from trainer.checkpoint_files import Content
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from streams.versions.publish import ThreadedPublisher
-from trainer.loop import Trainer
 
 _PATIENCE_SECONDS = 30.0
 _PATIENCE_AFTER_SIGNAL_SECONDS = 4.0
@@ -20,15 +20,18 @@ _DRAIN_AFTER_SIGNAL_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
 
-def publish_last(trainer: Trainer, publisher: ThreadedPublisher, signalled: threading.Event) -> None:
-    """Offers what is left until it is committed, refused, or patience ends; `signalled` shortens it at any time.
+def publish_last(
+    step: int, offer: Callable[[], bool], publisher: ThreadedPublisher, signalled: threading.Event
+) -> None:
+    """Offers what was learnt up to `step` until it is committed, refused, or patience ends.
 
+    `offer` tells whether a delta was taken; `signalled` shortens the wait at any time.
     Raises ConflictError where a newer publisher took over.
     """
-    began, step = time.monotonic(), trainer.progress().step
+    began = time.monotonic()
     publisher.wait_until_idle(_POLL_SECONDS)
     while publisher.last_step() < step:
-        if publisher.due() and not trainer.offer():
+        if publisher.due() and not offer():
             return
         patience = _PATIENCE_AFTER_SIGNAL_SECONDS if signalled.is_set() else _PATIENCE_SECONDS
         if time.monotonic() - began > patience:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from streams.checkpoints.files import Content, read_files, sync, write_files
 from streams.contract.errors import ConflictError, FormatError, InputError, UnavailableError
-from trainer.checkpoint_files import Content, read_files, sync, write_files
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Checkpoints of a learner: written whole or not at all, beside the learning; the newest valid one is resumed."""
