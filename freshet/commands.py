@@ -30,7 +30,7 @@ from streams.replay import in_time_order
 
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
-BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend")
+BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend", "recommend-pass")
 
 
 def _add_addresses(parser: ArgumentParser) -> None:
@@ -194,7 +194,7 @@ def _configure_bench(parser: ArgumentParser) -> None:
 
 def _bench(args: Namespace) -> Result:
     try:
-        module = importlib.import_module(f"bench.{args.name}")
+        module = importlib.import_module(f"bench.{args.name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         raise InputError("is not here", field="bench", value=str(error), remedy="run it from a checkout") from error
     result: Result = module.run(quick=args.quick)
