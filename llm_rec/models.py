@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llm_rec.backbone import Backbone
 from llm_rec.batches import Batch
+from llm_rec.history_path import HistoryPath
 from llm_rec.id_embeddings import IdEmbeddings
 from llm_rec.vocabulary import Vocabulary
 
@@ -28,16 +29,56 @@ class Models:
     content: IdEmbeddings
     device: torch.device
     bfloat16: bool
+    bias: nn.Parameter | None = None
+    """(J,) added to the items' scores, where the items have one."""
+    path: HistoryPath | None = None
+    """Scores of the history beside the language model's, where there is such a way."""
 
     def states(self, batch: Batch, ids: IdEmbeddings) -> Tensor:
         """Hidden states (B, T, d) of the batch's rows, their IDs embedded by `ids`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.backbone.forward(ids.embed(batch.tokens, self.backbone))
 
+    def item_head(self) -> Tensor:
+        """The items' head (J, q): their embeddings, and behind them their bias where they have one."""
+        items = self.collaborative.items
+        return items if self.bias is None else torch.cat([items, self.bias.unsqueeze(1)], 1)
+
+    def for_item_head(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., d) as the item head takes them (..., q), in float32: a 1 stands for the bias."""
+        hidden = hidden.float()
+        return hidden if self.bias is None else torch.cat([hidden, torch.ones_like(hidden[..., :1])], -1)
+
+    @property
+    def query_width(self) -> int:
+        """q."""
+        return self.backbone.width + (0 if self.path is None else self.path.rank)
+
+    def queries(self, batch: Batch) -> Tensor:
+        """(B, q) float32: what each row asks of the items: its last hidden state, and what its history says beside."""
+        hidden = batch.last(self.states(batch, self.collaborative)).float()
+        if self.path is None:
+            return hidden
+        return torch.cat([hidden, self.path.said(batch.tokens - self.vocabulary.first_item)], 1)
+
+    def scores_of(self, queries: Tensor) -> Tensor:
+        """(B, J): what the language model gives each item as the next of each row, and the history beside it."""
+        hidden, said = queries.tensor_split([self.backbone.width], 1)
+        scores = self.for_item_head(hidden) @ self.item_head().T
+        return scores if self.path is None else scores + self.path.scores_of(said)
+
+    def item_scores(self, batch: Batch) -> Tensor:
+        """(B, J): each item as the next of each row."""
+        return self.scores_of(self.queries(batch))
+
     def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All that learns, by name."""
+        """All that learns or is chosen, by name."""
         yield "collaborative", self.collaborative.table
         yield "content", self.content.table
+        if self.bias is not None:
+            yield "bias", self.bias
+        if self.path is not None:
+            yield from ((f"path.{name}", parameter) for name, parameter in self.path.named_parameters())
         for name, parameter in self.backbone.parameters():
             yield f"backbone.{name}", parameter
 

@@ -35,20 +35,20 @@ def history_prompts(
     return prompts
 
 
+@torch.no_grad()
 def score_prompts(models: Models, prompts: Sequence[Array]) -> Floats:
-    """(B, J) float32: the last hidden state of each prompt times the item table."""
-    with torch.no_grad():
-        scores: Floats = (prompt_states(models, prompts) @ models.collaborative.items.T).cpu().numpy()
+    """(B, J) float32: each item as the next behind each prompt."""
+    scores: Floats = models.scores_of(prompt_queries(models, prompts)).cpu().numpy()
     return scores
 
 
 @torch.no_grad()
-def prompt_states(models: Models, prompts: Sequence[Array]) -> Tensor:
-    """(B, d) float32: the last hidden state of each prompt. Rows of like length go together."""
+def prompt_queries(models: Models, prompts: Sequence[Array]) -> Tensor:
+    """(B, q) float32: what each prompt asks of the items. Rows of like length go together."""
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-    states = torch.empty(len(prompts), models.backbone.width, device=models.device)
+    queries = torch.empty(len(prompts), models.query_width, device=models.device)
     models.backbone.set_dropout(False)
     for rows in rows_sorted(lengths, max(1, _MOST_TOKENS // int(lengths.max(initial=1)))):
         batch = batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
-        states[torch.from_numpy(rows)] = batch.last(models.states(batch, models.collaborative)).float()
-    return states
+        queries[torch.from_numpy(rows)] = models.queries(batch)
+    return queries

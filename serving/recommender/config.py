@@ -26,9 +26,9 @@ class RecommenderConfig:
     """Rows of users and histories; the items' rows are all held."""
     max_unknown_ids: int = 200_000
     max_states: int = 4096
-    """Last hidden states kept in this process; 0: none."""
+    """States of users kept in this process; 0: none."""
     state_seconds: float = 60.0
-    """How long a last hidden state is kept in Redis, for all who serve the model; 0: not at all."""
+    """How long a state is kept in Redis, for all who serve the model; 0: not at all."""
 
     # processor
     num_threads: int = 1

@@ -131,8 +131,8 @@ class Recommender(Live[ServedRecommender]):
     def _states_of(
         self, served: ServedRecommender, asked: Sequence[_Asked], computed: dict[bytes, Array]
     ) -> tuple[Tensor, set[bytes]]:
-        """States (B, d), and the digests of those that were computed before."""
-        found = self._states.find([each.digest for each in asked], served.language_model.width)
+        """States (B, q), and the digests of those that were computed before."""
+        found = self._states.find([each.digest for each in asked], served.language_model.state_width)
         cached = set(found)
         fresh = list({each.digest: each for each in asked if each.digest not in found}.values())
         if fresh:

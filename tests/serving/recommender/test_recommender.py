@@ -104,6 +104,22 @@ def test_features_come_where_they_are_asked_for(model: PublishedRecommender, sta
         assert item.features == {"category": item.item_id}
 
 
+def test_what_the_history_says_beside_the_language_model_counts_and_new_items_do_without(
+    log: EventLog, store: RowStore, start: Start
+) -> None:
+    model = PublishedRecommender(log, store, items_named(*"abcdef"), path_rank=3)
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 6, 0]}, new_items=items_named("g", "h"), items=model.random_rows([6, 7], 4))
+    service = start(2)
+    answer, again = answer_of(service, "ann", 8), answer_of(service, "ann", 8)
+    assert_recommends(answer, expected_items(model, "ann", 8))
+    assert again.flags == [CACHED_STATE]
+    assert again.items == answer.items
+    model.path_rank = 0
+    without = dict(expected_items(model, "ann", 8))
+    assert max(abs(without[item.item_id] - item.score) for item in answer.items) > 0.1
+
+
 def test_item_without_a_row_is_not_ranked(model: PublishedRecommender, start: Start) -> None:
     model.begin(users=["ann"])
     service = start()
