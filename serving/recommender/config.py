@@ -33,6 +33,10 @@ class RecommenderConfig:
     # processor
     num_threads: int = 1
     device: str = "cpu"
+    """Where the language model computes, as PyTorch names it."""
+    max_likes: int = 0
+    """Of a history, the newest that go into a prompt: a forward pass takes as long as its longest prompt.
+    0: as many as prompts had where the generation was learnt."""
     warm_up_likes: tuple[int, ...] = (0, 8, 64)
 
     # patience
@@ -49,6 +53,6 @@ class RecommenderConfig:
         for name in ("max_hot_rows", "max_unknown_ids", "num_threads"):
             if getattr(self, name) < 1:
                 raise InputError("must be at least 1", field=name, value=getattr(self, name))
-        for name in ("max_states", "state_seconds"):
+        for name in ("max_states", "state_seconds", "max_likes"):
             if getattr(self, name) < 0:
                 raise InputError("must not be negative", field=name, value=getattr(self, name))

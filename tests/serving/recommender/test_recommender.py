@@ -58,6 +58,15 @@ def test_history_of_the_request_stands_in_the_place_of_the_streams(model: Publis
     assert answer.flags == [UNKNOWN_ITEMS]
 
 
+def test_prompt_may_be_kept_short_and_older_likes_are_not_recommended_all_the_same(
+    model: PublishedRecommender, start: Start
+) -> None:
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 5, 1]})
+    answer = answer_of(start(2, max_likes=2), "ann", 8)
+    assert_recommends(answer, expected_items(model, "ann", 8, history=[5, 1], exclude=[2]))
+
+
 def test_user_of_whom_nothing_is_known_is_served_by_the_history_and_flagged(
     model: PublishedRecommender, start: Start
 ) -> None:
