@@ -8,6 +8,7 @@ there: the paper's use of CLLM4Rec's embeddings in a two-tower model (Zhu et al.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from llm_rec.model_folder import read_model
+from streams.command import Result
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
-from streams.contract.schema import Feature, Schema
+from streams.contract.schema import Feature, Schema, load_schema
 from streams.contract.values import Floats, ids_of
 
 DEVIATION = 0.05
@@ -30,6 +33,25 @@ class Named:
 
     names: Sequence[str]
     embeddings: Floats
+
+
+def export(args: Namespace) -> Result:
+    """What `freshet recommender rows` does. Raises InputError, NotFoundError, FormatError."""
+    asked = {"item": args.item_feature, "user": args.user_feature}
+    if not any(asked.values()):
+        raise InputError("no feature is named", field="item-feature", remedy="give --item-feature or --user-feature")
+    if args.deviation <= 0:
+        raise InputError("must be above 0", field="deviation", value=args.deviation, remedy="leave it out")
+    schema, model = load_schema(args.schema), read_model(args.folder)
+    table = model.learnt["collaborative"].numpy()
+    users = len(model.users)
+    named = {
+        "item": Named([item.name for item in model.items], table[users:]),
+        "user": Named(model.users, table[:users]),
+    }
+    of_feature = {feature: named[kind] for kind, feature in asked.items() if feature}
+    rows = write_starting_rows(args.out, schema, of_feature, deviation=args.deviation)
+    return {"rows": rows, "out": str(args.out)}
 
 
 def write_starting_rows(

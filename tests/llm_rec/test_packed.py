@@ -8,6 +8,7 @@ import torch
 from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec_recipes import cllm4rec_small
 from llm_rec.config import Cllm4recConfig
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import Models, build_models
 from llm_rec.packed import pack_programs, unpack_programs
 from streams.contract.errors import FormatError
@@ -50,6 +51,15 @@ def test_what_was_learnt_is_packed_though_it_learns_no_more() -> None:
     for _, parameter in models.learnt():
         parameter.requires_grad_(False)
     assert pack_programs(_config(), models, ITEMS) == packed
+
+
+def test_way_of_the_history_comes_back() -> None:
+    models = _models(_config())
+    models.path = HistoryPath(torch.randn(2, 3), torch.randn(2, 3), weight=4.0, decay=0.7)
+    back = unpack_programs(pack_programs(_config(), models, ITEMS), user_places=1, item_places=5).models.path
+    assert back is not None
+    for name, parameter in models.path.named_parameters():
+        assert torch.equal(back.get_parameter(name), parameter), name
 
 
 @pytest.mark.parametrize("damage", [{"config": b"{"}, {"backbone": b"x"}, {"catalogue": b"\x01"}])
