@@ -1,0 +1,162 @@
+"""The recommender's whole way: trained on likes, served in Triton, taught by the stream, rolled back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freshet.processes import freshet_command, spawn
+from freshet.running import alive
+from streams.contract.recommend_wire import RECOMMENDER
+from streams.datasets.registry import schema_path
+from tests.support.gateway import Http
+from tests.support.liked_films import NEW_FILM, NUM_FILMS, NUM_USERS, write_films
+from tests.support.stacks import freshet
+from tests.support.triton import need_triton
+from tests.support.valkey import wait_until
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+
+ASKING = "3"
+"""A user who likes films of odd numbers, as the new one is, and is not shown it before it is recommended."""
+FRIENDS = [str(user) for user in range(1, NUM_USERS + 1) if user % 2 and str(user) != ASKING]
+MINUTE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """What `freshet up` started, and the folder of the model."""
+
+    http: Http
+    folder: Path
+    model: Path
+    status: dict[str, Any]
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Everything, with a recommender that was trained on the films' train part."""
+    need_triton()
+    data, model, folder = write_films(tmp_path / "data"), tmp_path / "model", tmp_path / "up"
+    trained = freshet("recommender", "train", "--data", data, "--split", "time", "--out", model, "--json")
+    assert trained.code == 0, trained.stderr
+    schema = schema_path(data)
+    assert schema is not None
+    up = freshet("up", "--schema", schema, "--recommender", model, "--window-seconds", "1", "--dir", folder, "--json")
+    try:
+        assert up.code == 0, up.stderr
+        yield Services(Http(up.json["addresses"]["gateway"]), folder, model, up.json)
+    finally:
+        if (folder / "services.json").exists():
+            freshet("down", "--dir", folder)
+
+
+def test_new_item_that_is_liked_is_recommended_within_a_minute_and_rollback_takes_it_back(
+    services: Services, tmp_path: Path
+) -> None:
+    http = services.http
+    assert {service["name"]: service["health"] for service in services.status["services"]}[RECOMMENDER] == "ok"
+    wait_until(lambda: ask(http)["answered_by"] == "generative", "the recommender was not served", 60)
+    before = ask(http)
+    assert str(NEW_FILM) not in names(before)
+    assert len(before["items"]) == NUM_FILMS - 6, "all films but those that the user liked in the train part"
+    told = freshet("recommend", "--user", ASKING, "-k", 3, "--no-log", "--dir", services.folder, "--json")
+    assert names(told.json) == names(before)[:3]
+
+    like(http)
+    wait_until(lambda: str(NEW_FILM) in names(ask(http))[:9], "the new film was not recommended", MINUTE_S)
+    learnt = ask(http)
+    assert learnt["version"] > before["version"]
+    assert learnt["freshness_seconds"] < MINUTE_S
+
+    stop(services.status, RECOMMENDER)
+    settled = after_the_last_version(http)
+    with another_generation(services, tmp_path):
+        wait_until(lambda: ask(http)["generation"] > settled["generation"], "the new generation is not served", 120)
+    newest = ask(http)["generation"]
+    assert ask(http)["items"] != settled["items"], "a generation that learnt nothing of the stream"
+    move(services, "rollback", settled["generation"])
+    assert ask(http)["items"] == settled["items"]
+    move(services, "promote", newest)
+
+
+def move(services: Services, action: str, generation: int) -> None:
+    """Makes the generation live by the command, and waits until it answers."""
+    done = freshet("model", action, generation, "--model", RECOMMENDER, "--dir", services.folder, "--json")
+    assert (done.code, done.json) == (0, {"live": generation}), done.stderr
+    wait_until(lambda: ask(services.http)["generation"] == generation, f"the {action} was not followed", 60)
+
+
+def stop(status: dict[str, Any], name: str) -> None:
+    """Ends one service in good order."""
+    pid = next(service["pid"] for service in status["services"] if service["name"] == name)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not alive(pid), f"{name} did not end", 60)
+
+
+def ask(http: Http, **changes: Any) -> dict[str, Any]:
+    """A recommendation that is not logged."""
+    reply = http.post("/v1/recommend", {"unit_id": ASKING, "k": NUM_FILMS + 1, "log": False, **changes})
+    assert reply.status == 200, reply.body
+    answer: dict[str, Any] = reply.json
+    return answer
+
+
+def names(answer: dict[str, Any]) -> list[str]:
+    """The items, best first."""
+    return [item["item_id"] for item in answer["items"]]
+
+
+def like(http: Http) -> None:
+    """Friends click what they are recommended of their own community, then are shown the new film, and click it."""
+    for friend in FRIENDS:
+        given = http.post("/v1/recommend", {"unit_id": friend, "k": NUM_FILMS}).json
+        clicks = [click(given["request_id"], friend, name) for name in names(given) if int(name) % 2 == int(friend) % 2]
+        shown = {"type": "impression", "event_id": f"new-{friend}", "event_time_ms": now_ms(), "session_id": friend,
+                 "unit_id": friend, "ad_ids": [str(NEW_FILM), "2"],
+                 "candidates": {"movie_id": [str(NEW_FILM), "2"], "genres": [["Musical"], ["Western"]]}}  # fmt: skip
+        events = [shown, *clicks, click(f"new-{friend}", friend, str(NEW_FILM))]
+        reply = http.post("/v1/events", {"events": events})
+        assert (reply.status, reply.json["rejected"]) == (202, [])
+
+
+def click(impression: str, user: str, item: str) -> dict[str, Any]:
+    """Feedback as it is posted."""
+    return {"type": "feedback", "event_id": f"{impression}-{item}", "event_time_ms": now_ms(), "session_id": user,
+            "impression_id": impression, "ad_id": item}  # fmt: skip
+
+
+def now_ms() -> int:
+    """The wall clock, which is the data's here."""
+    return time.time_ns() // 1_000_000
+
+
+def after_the_last_version(http: Http) -> dict[str, Any]:
+    """The answer once the newest version published is served."""
+    newest = http.get("/v1/models?model=recommender").json["versions"][0]["version"]
+    wait_until(lambda: ask(http)["version"] == newest, "the last version is not served", 60)
+    return ask(http)
+
+
+@contextmanager
+def another_generation(services: Services, folder: Path) -> Iterator[None]:
+    """A learner that begins a generation from the model's folder and only looks at the stream."""
+    command = freshet_command(
+        "recommender", "learn", "--from", str(services.model), "--checkpoints", str(folder / "others"),
+        "--learning", "nothing", "--new-generation", "--promote")  # fmt: skip
+    addresses = services.status["addresses"]
+    env = {"FRESHET_LOG": addresses["log"], "FRESHET_REDIS": addresses["redis"]}
+    learner = spawn("other-learner", command, folder, env=env)
+    try:
+        yield
+        learner.check()
+    finally:
+        learner.stop()
