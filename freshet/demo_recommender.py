@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from freshet.processes import Child
@@ -13,6 +14,7 @@ from streams.contract.recommend_wire import RECOMMENDER
 _TOLD = ("likes_learnt", "likes_per_second", "users", "items", "new_users", "new_items", "ndcg_at_100", "recall_at_20",
          "log_loss", "base_log_loss", "versions_published", "versions_refused")  # fmt: skip
 _ITEMS = 5
+_SERVED_SECONDS = 30.0
 
 
 def learner_of(stack: Stack) -> Child | None:
@@ -23,12 +25,19 @@ def learner_of(stack: Stack) -> Child | None:
 def recommender_account(stack: Stack, learnt: dict[str, Any]) -> dict[str, Any]:
     """The learner's figures and one recommendation for somebody whom nobody knows, which is not logged.
 
-    Raises FreshetError where the gateway does not answer.
+    It waits for the last version to be served, but not for ever. Raises FreshetError where the gateway does not answer.
     """
-    body = {"unit_id": "nobody", "k": _ITEMS, "history": [], "log": False}
-    answer = call(f"{stack.gateway_url}/v1/recommend", json.dumps(body).encode())
+    newest = (call(f"{stack.gateway_url}/v1/status")["recommender"] or {}).get("version")
+    deadline = time.monotonic() + _SERVED_SECONDS
+    while (answer := _recommended(stack))["recommender_version"] != newest and time.monotonic() < deadline:
+        time.sleep(0.1)
     told = ("items", "answered_by", "version", "generation", "flags")
     return {**{name: learnt[name] for name in _TOLD}, "recommended": {name: answer[name] for name in told}}
+
+
+def _recommended(stack: Stack) -> Any:
+    body = {"unit_id": "nobody", "k": _ITEMS, "history": [], "log": False}
+    return call(f"{stack.gateway_url}/v1/recommend", json.dumps(body).encode())
 
 
 def render_recommender(account: dict[str, Any]) -> str:

@@ -41,14 +41,29 @@ class Services:
     status: dict[str, Any]
 
 
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    """Everything, with a recommender that was trained on the films' train part."""
+@dataclass(frozen=True)
+class Trained:
+    """The films, and the folder of a recommender that knows their train part."""
+
+    data: str
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What `freshet recommender train` made."""
     need_triton()
-    data, model, folder = write_films(tmp_path / "data"), tmp_path / "model", tmp_path / "up"
-    trained = freshet("recommender", "train", "--data", data, "--split", "time", "--out", model, "--json")
-    assert trained.code == 0, trained.stderr
-    schema = schema_path(data)
+    folder = tmp_path_factory.mktemp("trained")
+    made = Trained(write_films(folder / "data"), folder / "model")
+    done = freshet("recommender", "train", "--data", made.data, "--split", "time", "--out", made.model, "--json")
+    assert done.code == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def services(trained: Trained, tmp_path: Path) -> Iterator[Services]:
+    """Everything, with the trained recommender."""
+    model, folder, schema = trained.model, tmp_path / "up", schema_path(trained.data)
     assert schema is not None
     up = freshet("up", "--schema", schema, "--recommender", model, "--window-seconds", "1", "--dir", folder, "--json")
     try:
@@ -86,6 +101,17 @@ def test_new_item_that_is_liked_is_recommended_within_a_minute_and_rollback_take
     move(services, "rollback", settled["generation"])
     assert ask(http)["items"] == settled["items"]
     move(services, "promote", newest)
+
+
+def test_demo_tells_what_the_recommender_learnt_of_the_same_traffic(trained: Trained) -> None:
+    done = freshet("demo", "--data", trained.data, "--recommender", trained.model, "--no-open", "--json")
+    assert done.code == 0, done.stderr
+    account = done.json["recommender"]
+    assert account["likes_learnt"] > 0
+    assert (account["users"], account["new_items"]) == (NUM_USERS, 1)
+    assert (account["versions_published"] > 1, account["versions_refused"]) == (True, 0)
+    assert (account["recommended"]["answered_by"], len(account["recommended"]["items"])) == ("generative", 5)
+    assert done.survivors == []
 
 
 def move(services: Services, action: str, generation: int) -> None:
