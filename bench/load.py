@@ -9,16 +9,18 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from itertools import cycle
 from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One request to repeat: where, and the bytes of the body."""
+    """One request to repeat: where, and the bytes of the body; with `others` they follow each other, then anew."""
 
     url: str
     body: bytes
     content_type: str = "application/json"
+    others: tuple[bytes, ...] = ()
 
 
 def measure(target: Target, *, clients: int, requests: int, warm_up: int = 20) -> list[float]:
@@ -33,7 +35,7 @@ def measure(target: Target, *, clients: int, requests: int, warm_up: int = 20) -
 
     def client(number: int) -> None:
         try:
-            latencies[number] = _client(target, share, max(2, warm_up // clients), barrier)
+            latencies[number] = _client(target, share, max(2, warm_up // clients), barrier, number, clients)
         except Exception as error:
             failures.append(repr(error))
             barrier.abort()
@@ -48,26 +50,36 @@ def measure(target: Target, *, clients: int, requests: int, warm_up: int = 20) -
     return [latency for each in latencies for latency in each]
 
 
-def _client(target: Target, requests: int, warm_up: int, barrier: threading.Barrier) -> list[float]:
+def _client(
+    target: Target, requests: int, warm_up: int, barrier: threading.Barrier, number: int, clients: int
+) -> list[float]:
+    """Latencies of the requests, in ms; the clients take turns with the bodies."""
     url = urlsplit(target.url)
     assert url.hostname is not None
     assert url.port is not None
-    head = (
-        f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: {target.content_type}\r\n"
-        f"Content-Length: {len(target.body)}\r\n\r\n"
-    ).encode()
-    message = head + target.body
+    bodies = (target.body, *target.others)
+    messages = cycle([_message(target, body) for body in bodies[number % len(bodies) :: clients]])
     with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(warm_up):
-            _exchange(connection, message)
+            _exchange(connection, next(messages))
         barrier.wait()
         latencies = []
         for _ in range(requests):
+            message = next(messages)
             started = time.perf_counter()
             _exchange(connection, message)
             latencies.append(1000 * (time.perf_counter() - started))
         return latencies
+
+
+def _message(target: Target, body: bytes) -> bytes:
+    url = urlsplit(target.url)
+    head = (
+        f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: {target.content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def _exchange(connection: socket.socket, message: bytes) -> None:

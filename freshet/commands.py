@@ -30,7 +30,7 @@ from streams.replay import in_time_order
 
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
-BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend")
+BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend", "recommend-serve")
 
 
 def _add_addresses(parser: ArgumentParser) -> None:
@@ -38,6 +38,8 @@ def _add_addresses(parser: ArgumentParser) -> None:
     parser.add_argument("--log", default=known.log, metavar="ADDRESS", help="embedded:DIR or kafka://HOST:PORT")
     parser.add_argument("--redis", default=known.redis, metavar="ADDRESS", help="redis://HOST:PORT[,HOST:PORT]")
     parser.add_argument("--triton", default=known.triton, metavar="ADDRESS", help="http://HOST:PORT")
+    parser.add_argument("--recommender", type=Path, default=None, metavar="DIR",
+                        help="serve the recommender of this folder, too (see `freshet recommender train`)")  # fmt: skip
     parser.add_argument("--recipe", default="default", help="the training recipe")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0],
                         help="of the scorer's wide layers; bfloat16 differs by about 1e-3")  # fmt: skip
@@ -79,7 +81,7 @@ def _demo(args: Namespace) -> Result:
         stack = Stack(StackConfig(
             folder=folder, schema=schema, log=args.log, redis=args.redis, triton=args.triton, port=args.port,
             recipe=args.recipe, precision=args.precision, window_seconds=args.window_seconds, exit_at_end=True,
-            positives=args.positives,
+            positives=args.positives, recommender=_folder(args.recommender),
         ))  # fmt: skip
         interrupt_on_terminate()
         check_inputs(stack.config)
@@ -104,6 +106,11 @@ def _first_version(args: Namespace) -> FirstVersionConfig | None:
     return FirstVersionConfig(patience_seconds=args.window_seconds + 5)
 
 
+def _folder(given: Path | None) -> Path | None:
+    """The same folder for processes that run elsewhere."""
+    return None if given is None else given.absolute()
+
+
 def _render_demo(result: Result) -> str:
     from freshet.demo import render_demo
 
@@ -125,7 +132,7 @@ def _up(args: Namespace) -> Result:
     stack = Stack(StackConfig(
         folder=args.dir.absolute(), schema=args.schema.absolute(), log=args.log, redis=args.redis, triton=args.triton,
         port=args.port, recipe=args.recipe, precision=args.precision, windows_ms=windows_of(args, CLICK_WINDOW_SECONDS),
-        num_partitions=args.partitions, detached=True,
+        num_partitions=args.partitions, detached=True, recommender=_folder(args.recommender),
     ))  # fmt: skip
     interrupt_on_terminate()
     check_inputs(stack.config)
@@ -194,7 +201,7 @@ def _configure_bench(parser: ArgumentParser) -> None:
 
 def _bench(args: Namespace) -> Result:
     try:
-        module = importlib.import_module(f"bench.{args.name}")
+        module = importlib.import_module(f"bench.{args.name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         raise InputError("is not here", field="bench", value=str(error), remedy="run it from a checkout") from error
     result: Result = module.run(quick=args.quick)

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from freshet.audit import count_examples, freshness_seconds, model_updates
+from freshet.demo_recommender import learner_of, recommender_account, render_recommender
+from freshet.processes import Child
 from freshet.stack import Stack
 from freshet.torn import count_torn
 from freshet.traffic import Traffic, TrafficConfig, TrafficResult
@@ -66,10 +69,13 @@ def _run(
     try:
         _wait_until_logged(log, sent, stack)
         _end_stream(log)
-        trained = _wait_for_trainer(stack)
+        trained = _account_of(stack, stack.child("trainer"), stack.trainer_summary)
+        learner = learner_of(stack)
+        learnt = None if learner is None else _account_of(stack, learner, stack.recommender_summary)
         updates = list(model_updates(log))
         _wait_until_served(store, updates)
-        return _account(stack, log, store, sent, trained, updates, counted.num_events, config)
+        account = _account(stack, log, store, sent, trained, updates, counted.num_events, config)
+        return account if learnt is None else {**account, "recommender": recommender_account(stack, learnt)}
     finally:
         store.close()
 
@@ -132,17 +138,17 @@ def _end_stream(log: EventLog) -> None:
     ])  # fmt: skip
 
 
-def _wait_for_trainer(stack: Stack) -> dict[str, Any]:
-    trainer = stack.child("trainer")
+def _account_of(stack: Stack, learner: Child, path: Path) -> dict[str, Any]:
+    """What a learner leaves at `path` when it has come to the stream's end."""
     deadline = time.monotonic() + _DRAIN_TIMEOUT_SECONDS
-    while trainer.process.poll() is None:
+    while learner.process.poll() is None:
         stack.check()
         if time.monotonic() > deadline:
-            raise FreshetError(f"still learning after {_DRAIN_TIMEOUT_SECONDS:.0f} s", field="trainer",
-                               remedy=f"read {trainer.log_path}")  # fmt: skip
+            raise FreshetError(f"still learning after {_DRAIN_TIMEOUT_SECONDS:.0f} s", field=learner.name,
+                               remedy=f"read {learner.log_path}")  # fmt: skip
         time.sleep(0.1)
-    trainer.check()
-    summary: dict[str, Any] = json.loads(stack.trainer_summary.read_text())
+    learner.check()
+    summary: dict[str, Any] = json.loads(path.read_text())
     return summary
 
 
@@ -206,5 +212,6 @@ def render_demo(result: dict[str, Any]) -> str:
         f"(a label settles when its impression's window of {result['window_seconds']:g} s closes; "
         f"the first version took {fresh['start']:.1f} s)",
         f"  latency     p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, traffic on the same machine",
+        *([render_recommender(result["recommender"])] if "recommender" in result else []),
         f"  docs        {result['docs']}   console {result['console']}",
     ])  # fmt: skip

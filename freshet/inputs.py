@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import socket
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from freshet.stack import StackConfig
-from streams.contract.errors import InputError, UnavailableError
+from streams.contract.errors import InputError, NotFoundError, UnavailableError
 from streams.contract.schema import load_schema
 from streams.log.event_log import open_log
 
@@ -16,7 +17,7 @@ _ANSWER_SECONDS = 5.0
 
 
 def check_inputs(config: StackConfig) -> None:
-    """Reads the schema, looks up the recipe, tries the port, and asks every server that was named.
+    """Reads the schema, looks up the recipe and the recommender, tries the port, and asks every server that was named.
 
     Raises InputError or UnavailableError naming the option.
     """
@@ -24,6 +25,8 @@ def check_inputs(config: StackConfig) -> None:
 
     load_schema(config.schema)
     check_trainable(recipe(config.recipe))
+    if config.recommender is not None:
+        _check_recommender(config.recommender)
     check_port(config.host, config.port)
     if config.redis:
         _check_redis(config.redis, config.model)
@@ -68,6 +71,14 @@ def check_triton(address: str) -> None:
 def _no_triton(address: str, answer: str) -> InputError:
     return InputError(f"something else than a Triton answers there: {answer}", field="triton", value=address,
                       remedy="give http://HOST:PORT of Triton's HTTP service")  # fmt: skip
+
+
+def _check_recommender(folder: Path) -> None:
+    from llm_rec.model_folder import has_model
+
+    if not has_model(folder):
+        raise NotFoundError("holds no recommender's model", field="recommender", value=str(folder),
+                            remedy="make one with `freshet recommender train --out DIR`")  # fmt: skip
 
 
 def _check_redis(address: str, model: str) -> None:

@@ -1,10 +1,11 @@
 """All services of one Freshet, started in order, watched, and stopped in reverse.
 
     1 store      Valkey, unless --redis names one
-    2 scorer     Triton with the model `ranker`, unless --triton names one (or `inprocess`)
+    2 scorer     Triton with the model `ranker`, and `recommender`, unless --triton names one (or `inprocess`)
     3 gateway    HTTP
     4 joiner     events -> examples
     5 trainer    examples -> versions
+    6 recommender  examples -> versions of the recommender, where there is one
 
 The event log needs no process: it is Kafka where --log names one, and a folder otherwise.
 """
@@ -24,8 +25,17 @@ from freshet.ports import free_ports
 from freshet.processes import Child, freshet_command, spawn
 from freshet.running import identity_of
 from streams.contract.errors import ConflictError, FreshetError, InputError, UnavailableError
+from streams.contract.recommend_wire import RECOMMENDER
 from streams.join.config import CLICK_WINDOW_SECONDS
-from streams.log.event_log import DEAD_LETTERS, EVENTS, EXAMPLES, MODEL_UPDATES, EventLog, open_log
+from streams.log.event_log import (
+    DEAD_LETTERS,
+    EVENTS,
+    EXAMPLES,
+    MODEL_UPDATES,
+    RECOMMENDER_UPDATES,
+    EventLog,
+    open_log,
+)
 
 _OWN_MAPPING_BYTES = 4 << 20
 """Larger allocations go back to the system when they are freed; those of one batch are smaller."""
@@ -58,6 +68,8 @@ class StackConfig:
     log: str = ""
     redis: str = ""
     triton: str = ""
+    recommender: Path | None = None
+    """The folder of a recommender (`freshet recommender train`) that is served and, where the stack learns, learns."""
     host: str = "127.0.0.1"
     port: int = 0
     model: str = "ads"
@@ -95,7 +107,8 @@ class Stack:
     def start(self, say: Callable[[str], None]) -> None:
         """Starts everything that no address is given for. On failure what was started is stopped again."""
         self.config.folder.mkdir(parents=True, exist_ok=True)
-        self._trainer_ready.unlink(missing_ok=True)
+        for ready in (self._trainer_ready, self._recommender_ready):
+            ready.unlink(missing_ok=True)
         try:
             self._start_store(say)
             self._make_topics()
@@ -103,11 +116,15 @@ class Stack:
             self._start_gateway(say)
             if self.config.learns:
                 self._start_learning(say)
+                if self.config.recommender is not None:
+                    self._start_recommender(self.config.recommender, say)
             self._wait_for_scorer()
             self._wait("gateway", lambda: _answers(f"{self.gateway_url}/healthz"))
             if self.config.learns:
                 self._wait("joiner", lambda: _answers(f"{self.pages['joiner']}/healthz"))
                 self._wait("trainer", self._trainer_ready.exists, timeout_seconds=180)
+            if any(child.name == RECOMMENDER for child in self.children):
+                self._wait(RECOMMENDER, self._recommender_ready.exists, timeout_seconds=180)
         except BaseException:
             self.stop()
             raise
@@ -128,8 +145,17 @@ class Stack:
         return self.config.folder / "trainer-summary.json"
 
     @property
+    def recommender_summary(self) -> Path:
+        """Where the recommender's learner leaves its account when it ends."""
+        return self.config.folder / "recommender-summary.json"
+
+    @property
     def _trainer_ready(self) -> Path:
         return self.config.folder / "trainer-ready"
+
+    @property
+    def _recommender_ready(self) -> Path:
+        return self.config.folder / "recommender-ready"
 
     def child(self, name: str) -> Child:
         """The service of that name (it must have been started)."""
@@ -161,7 +187,8 @@ class Stack:
         try:
             for topic in (EVENTS, EXAMPLES, DEAD_LETTERS):
                 log.create_topic(topic, self.config.num_partitions)
-            log.create_topic(MODEL_UPDATES, 1)
+            for topic in (MODEL_UPDATES, RECOMMENDER_UPDATES):
+                log.create_topic(topic, 1)
             if self.config.exit_at_end:
                 _check_log_is_new(log)
         finally:
@@ -177,6 +204,7 @@ class Stack:
         self._spawn("scorer", freshet_command(
             "triton", "--dir", str(config.folder / "triton"), "--model", config.model, *ports,
             "--precision", config.precision,
+            *(["--recommender"] if config.recommender is not None else []),
             *config.bounds.options("max_hot_rows", "max_unknown_ids")))  # fmt: skip
         self.config = replace(config, triton=f"http://127.0.0.1:{http}")
         self.pages["scorer"] = f"http://127.0.0.1:{metrics}"
@@ -193,6 +221,7 @@ class Stack:
         say(f"gateway: {self.gateway_url}")
         self._spawn("gateway", freshet_command(
             "gateway", "--host", config.host, "--port", str(port), "--model", config.model,
+            *(["--recommender"] if config.recommender is not None else []),
             "--spool", str(config.folder / "spool")))  # fmt: skip
 
     def _start_learning(self, say: Callable[[str], None]) -> None:
@@ -213,6 +242,18 @@ class Stack:
             "--ready", str(self._trainer_ready), "--metrics-port", str(ports[1]),
             *config.bounds.options("table_rows", "tombstone_seconds"),
             *(["--until-final"] if config.exit_at_end else [])))  # fmt: skip
+
+    def _start_recommender(self, folder: Path, say: Callable[[str], None]) -> None:
+        config = self.config
+        (port,) = free_ports(1)
+        self.pages[RECOMMENDER] = f"http://127.0.0.1:{port}"
+        say(f"recommender: {self.pages[RECOMMENDER]}/metrics")
+        self._spawn(RECOMMENDER, freshet_command(
+            "recommender", "learn", "--from", str(folder),
+            "--checkpoints", str(config.folder / "recommender-checkpoints"),
+            "--publish-seconds", str(config.publish_seconds), "--resume", "--promote",
+            "--summary", str(self.recommender_summary), "--ready", str(self._recommender_ready),
+            "--metrics-port", str(port)))  # fmt: skip
 
     def _wait(self, name: str, ready: Callable[[], bool], timeout_seconds: float = 60) -> None:
         deadline = time.monotonic() + timeout_seconds
@@ -241,7 +282,7 @@ def joiner_windows(config: StackConfig) -> list[str]:
 
 def _check_log_is_new(log: EventLog) -> None:
     """Raises ConflictError where the topics hold records: an account of a run needs a log that holds that run alone."""
-    for topic in (EVENTS, EXAMPLES, DEAD_LETTERS, MODEL_UPDATES):
+    for topic in (EVENTS, EXAMPLES, DEAD_LETTERS, MODEL_UPDATES, RECOMMENDER_UPDATES):
         partitions = log.partitions(topic)
         if any(log.end_offsets(partitions).values()):
             raise ConflictError(f"its topic {topic} holds records of another run", field="log", value=log.address,

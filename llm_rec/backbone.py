@@ -123,6 +123,11 @@ class TransformersBackbone:
         self._causal.eval()
 
     @property
+    def causal(self) -> Any:
+        """The library's own model, for who writes words with it."""
+        return self._causal
+
+    @property
     def num_words(self) -> int:
         return int(self.words().shape[0])
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from llm_rec.live.config import LEARNING, LearnConfig
+from streams.cli import add_log, add_metrics_page
 from streams.command import Command, Result
+from streams.contract.settings import settings_from
+from streams.log.event_log import EXAMPLES
+
+_USUAL = LearnConfig()
 
 
 def _configure_train(parser: ArgumentParser) -> None:
@@ -57,6 +63,55 @@ def _render_rows(result: Result) -> str:
     return f"{rows} in {result['out']}"
 
 
+def _configure_learn(parser: ArgumentParser) -> None:
+    add_log(parser)
+    parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR", help="what `train` wrote")
+    parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help="where the examples stand")
+    parser.add_argument("--kind", default="click", help="the feedback that is a like")
+    parser.add_argument("--redis", default=settings_from().redis, help="where versions are published (empty: nowhere)")
+    parser.add_argument("--checkpoints", type=Path, default=Path(".freshet/recommender-checkpoints"))
+    parser.add_argument("--checkpoint-seconds", type=float, default=30.0)
+    parser.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="turns between two checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint")
+    parser.add_argument("--publish-seconds", type=float, default=1.0, help="between two versions")
+    parser.add_argument("--tombstone-seconds", type=float, default=600.0, help="evicted rows stay marked in Redis")
+    parser.add_argument("--new-generation", action="store_true", help="do not continue the newest generation")
+    parser.add_argument("--promote", action="store_true", help="make a new generation live with its first version")
+    parser.add_argument("--learning", choices=LEARNING, default=_USUAL.learning,
+                        help="rows, histories and counts; all but rows; or only look")  # fmt: skip
+    parser.add_argument("--rate", type=float, default=_USUAL.rate, help="of row-wise Adagrad")
+    parser.add_argument(
+        "--most-users", type=int, default=_USUAL.most_users, metavar="N", help="with rows; then the idlest go"
+    )
+    parser.add_argument(
+        "--most-items", type=int, default=_USUAL.most_items, metavar="N", help="further ones are left out"
+    )
+    parser.add_argument("--window", type=int, default=_USUAL.window, metavar="N", help="likes of the newest window")
+    parser.add_argument("--text-column", action="append", metavar="NAME",
+                        help="a candidate column that describes a new item; repeat it (default: all)")  # fmt: skip
+    parser.add_argument("--until-final", action="store_true", help="end with the stream (it ends there in any case)")
+    parser.add_argument("--until-end", action="store_true", help="end at the present end of the log")
+    parser.add_argument("--ready", type=Path, default=None, help="make this file when learning begins")
+    parser.add_argument("--summary", type=Path, default=None, help="write the account here as JSON, too")
+    add_metrics_page(parser)
+
+
+def _learn(args: Namespace) -> Result:
+    from llm_rec.live.run import learn
+
+    return learn(args)
+
+
+def _render_learn(result: Result) -> str:
+    return (
+        f"{result['likes_learnt']} likes in {result['examples_read']} examples, {result['likes_per_second']:.0f}/s; "
+        f"NDCG@100 {result['ndcg_at_100']:.4f}, Recall@20 {result['recall_at_20']:.4f}, "
+        f"log loss {result['log_loss']:.4f} (popularity {result['base_log_loss']:.4f}); "
+        f"{result['new_users']} new users, {result['new_items']} new items; "
+        f"{result['versions_published']} versions; checkpoint {result['checkpoint']}"
+    )
+
+
 COMMANDS = [
     Command(name="recommender train", help="Fits the language-model recommender on a data set of likes.",
             examples=("freshet recommender train --data movielens:DIR --out .freshet/recommender",
@@ -66,4 +121,8 @@ COMMANDS = [
             examples=("freshet recommender rows --from DIR --schema streams/schemas/movielens.toml "
                       "--item-feature movie_id --out rows.safetensors",),
             configure=_configure_rows, run=_rows, render=_render_rows),
+    Command(name="recommender learn", help="Runs the recommender's continual learner, until its stream ends.",
+            examples=("freshet recommender learn --from DIR --log embedded:.freshet/log --redis redis://HOST:6379",
+                      "freshet recommender learn --from DIR --checkpoints DIR2 --resume --until-end --json"),
+            configure=_configure_learn, run=_learn, render=_render_learn),
 ]  # fmt: skip

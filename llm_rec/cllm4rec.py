@@ -16,6 +16,7 @@ from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Review, Writer
 from llm_rec.interactions import Catalogue
+from llm_rec.item_bias import add_item_bias
 from llm_rec.material import Material
 from llm_rec.models import Models, build_models
 from llm_rec.new_items import graft, grafted
@@ -72,6 +73,8 @@ class CLLM4Rec:
             id_std=config.id_std, seed=seed, device=config.device, bfloat16=config.bfloat16,
         )  # fmt: skip
         writer = Writer(models.vocabulary, config.switches.wording, min(config.max_tokens, backbone.max_tokens))
+        if config.switches.item_bias == "likes":
+            add_item_bias(models, split.train)
         self._known = np.array([len(items) > 0 for items in split.train], dtype=np.bool_)
         self._learnt = models, writer
         material = Material(split.train, catalogue.texts, self._reviews)

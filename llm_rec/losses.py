@@ -41,7 +41,7 @@ def multinomial_loss(hidden: Tensor, head: Tensor, targets: Sequence[Array]) -> 
     rows = np.repeat(np.arange(len(targets)), [len(row) for row in targets])
     device = hidden.device
     return negative_log_likelihood(
-        hidden.float(), head, torch.from_numpy(rows).to(device), torch.from_numpy(np.concatenate(targets)).to(device)
+        hidden, head, torch.from_numpy(rows).to(device), torch.from_numpy(np.concatenate(targets)).to(device)
     ).sum() / len(targets)
 
 

@@ -21,12 +21,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import Models, build_models
-from streams.checkpoints.files import MANIFEST, Content, read_files, sync, write_files
+from streams.checkpoints.files import MANIFEST, Content, checksum, read_files, sync, write_files
 from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, FormatError, NotFoundError
 from streams.contract.recommender import Item
@@ -66,6 +67,7 @@ def models_of(model: LearntModel) -> Models:
         load_backbone(config.backbone), len(model.users), len(model.items),
         id_std=config.id_std, seed=0, device=config.device, bfloat16=config.bfloat16,
     )  # fmt: skip
+    _add_parts(models, model.learnt)
     parameters = dict(models.learnt())
     with torch.no_grad():
         for name, learnt in model.learnt.items():
@@ -77,9 +79,24 @@ def models_of(model: LearntModel) -> Models:
     return models
 
 
+def _add_parts(models: Models, learnt: Mapping[str, Tensor]) -> None:
+    """What some models have beside their embeddings."""
+    if "bias" in learnt:
+        models.bias = nn.Parameter(learnt["bias"].clone())
+    if "path.given" in learnt:
+        models.path = HistoryPath(learnt["path.given"].clone(), learnt["path.wanted"].clone())
+
+
 def has_model(folder: Path) -> bool:
     """Whether a whole model lies there."""
     return (folder / _NAME / MANIFEST).exists()
+
+
+def identity_of(folder: Path) -> str:
+    """What tells one model from another: the checksum of its manifest. Raises NotFoundError where there is none."""
+    if not has_model(folder):
+        raise _absent(folder)
+    return checksum(folder / _NAME / MANIFEST)
 
 
 def write_model(folder: Path, model: LearntModel) -> None:
@@ -97,14 +114,18 @@ def write_model(folder: Path, model: LearntModel) -> None:
 def read_model(folder: Path) -> LearntModel:
     """The model of the folder. Raises NotFoundError where there is none, FormatError where it is damaged."""
     if not has_model(folder):
-        raise NotFoundError("holds no recommender's model", field="from", value=str(folder),
-                            remedy="make one with `freshet recommender train --out DIR`")  # fmt: skip
+        raise _absent(folder)
     content = read_files(folder / _NAME)
     try:
         return _model(content.tensors, content.state)
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise FormatError(f"is no recommender's model: {error!r}", field="from", value=str(folder),
                           remedy="train it anew") from error  # fmt: skip
+
+
+def _absent(folder: Path) -> NotFoundError:
+    return NotFoundError("holds no recommender's model", field="from", value=str(folder),
+                         remedy="make one with `freshet recommender train --out DIR`")  # fmt: skip
 
 
 def _tensors(model: LearntModel) -> dict[str, dict[str, Array]]:

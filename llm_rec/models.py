@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from llm_rec.backbone import Backbone
 from llm_rec.batches import Batch
+from llm_rec.history_path import HistoryPath
 from llm_rec.id_embeddings import IdEmbeddings
 from llm_rec.vocabulary import Vocabulary
 
@@ -28,16 +29,40 @@ class Models:
     content: IdEmbeddings
     device: torch.device
     bfloat16: bool
+    bias: nn.Parameter | None = None
+    """(J,) added to the items' scores, where the items have one."""
+    path: HistoryPath | None = None
+    """Scores of the history beside the language model's, where there is such a way."""
 
     def states(self, batch: Batch, ids: IdEmbeddings) -> Tensor:
         """Hidden states (B, T, d) of the batch's rows, their IDs embedded by `ids`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.backbone.forward(ids.embed(batch.tokens, self.backbone))
 
+    def item_head(self) -> Tensor:
+        """The items' head (J, q): their embeddings, and behind them their bias where they have one."""
+        items = self.collaborative.items
+        return items if self.bias is None else torch.cat([items, self.bias.unsqueeze(1)], 1)
+
+    def for_item_head(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., d) as the item head takes them (..., q), in float32: a 1 stands for the bias."""
+        hidden = hidden.float()
+        return hidden if self.bias is None else torch.cat([hidden, torch.ones_like(hidden[..., :1])], -1)
+
+    def item_scores(self, batch: Batch) -> Tensor:
+        """(B, J): what the language model gives each item as the next of each row, and the history beside it."""
+        hidden = self.for_item_head(batch.last(self.states(batch, self.collaborative)))
+        scores = hidden @ self.item_head().T
+        return scores if self.path is None else scores + self.path(batch.tokens - self.vocabulary.first_item)
+
     def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All that learns, by name."""
+        """All that learns or is chosen, by name."""
         yield "collaborative", self.collaborative.table
         yield "content", self.content.table
+        if self.bias is not None:
+            yield "bias", self.bias
+        if self.path is not None:
+            yield from ((f"path.{name}", parameter) for name, parameter in self.path.named_parameters())
         for name, parameter in self.backbone.parameters():
             yield f"backbone.{name}", parameter
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llm_rec.models import Models
 from llm_rec.schedule import ScheduleConfig, Stage
@@ -20,7 +20,7 @@ class Optimizers:
     def __init__(self, models: Models, schedule: ScheduleConfig, stage: Stage) -> None:
         rate = schedule.finetuning_rate if stage == "fine-tuning" else schedule.pretraining_rate
         self._of: dict[str, torch.optim.Adam] = {
-            "collaborative": torch.optim.Adam([models.collaborative.table], lr=rate, fused=True),
+            "collaborative": torch.optim.Adam([models.collaborative.table, *_bias(models)], lr=rate, fused=True),
             "content": torch.optim.Adam([models.content.table], lr=rate, fused=True),
         }
         weights = [parameter for _, parameter in models.backbone.parameters()]
@@ -54,3 +54,7 @@ class Optimizers:
                 if of == name:
                     state.setdefault(int(number), {})[part] = tensor
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _bias(models: Models) -> list[nn.Parameter]:
+    return [] if models.bias is None else [models.bias]

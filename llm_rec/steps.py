@@ -20,7 +20,8 @@ def collaborative_loss(models: Models, batch: Batch, switches: Switches) -> Tens
     """Items of interaction documents, predicted among items; held to the content set (L-step)."""
     ids, first = models.collaborative, models.vocabulary.first_item
     states = models.states(batch, ids)
-    loss = language_loss(states, batch, ids.items, first, skip_first=switches.first_main_token == "skip")
+    states = models.for_item_head(states)
+    loss = language_loss(states, batch, models.item_head(), first, skip_first=switches.first_main_token == "skip")
     rows = ids.rows(batch.tokens)
     loss = loss + mutual_regularisation(ids.table, models.content.table, rows, switches)
     return loss + prior(ids.table, rows, switches) if switches.lambda_l else loss
@@ -41,12 +42,12 @@ def recommend_loss(models: Models, prompts: Sequence[Array], targets: Sequence[A
     """Target items of prompts, all at once from the last hidden state; held to the content set."""
     ids = models.collaborative
     batch = batch_of([Document(prompt, _NOTHING) for prompt in prompts], models.device)
-    hidden = batch.last(models.states(batch, ids))
+    hidden = models.for_item_head(batch.last(models.states(batch, ids)))
     rows = ids.rows(batch.tokens)
     if switches.regularise_targets:
         held = torch.from_numpy(np.concatenate(targets)).to(models.device) + models.vocabulary.num_users
         rows = torch.cat([rows, held])
-    loss = multinomial_loss(hidden, ids.items, targets)
+    loss = multinomial_loss(hidden, models.item_head(), targets)
     return loss + mutual_regularisation(ids.table, models.content.table, rows, switches)
 
 

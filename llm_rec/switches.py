@@ -40,6 +40,8 @@ class Switches:
     """What fine-tuning predicts: the masked items, or masked and given ones."""
     content_dropout: Literal["always", "until_validation"] = "always"
     """Whether the content epochs of fine-tuning have dropout: validation turns it off for good in the reference."""
+    item_bias: Literal["none", "likes"] = "none"
+    """Whether each item has a bias that is learnt, begun at the logarithm of its likes: not in paper and reference."""
     batches: Literal["by_length", "as_listed"] = "by_length"
     """Shuffled, with rows of like length together; or users and documents in their own order, each epoch alike."""
 

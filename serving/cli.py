@@ -1,22 +1,21 @@
-"""`freshet score`, `model`, `gateway`, `keys` and `triton`. What is heavy is imported when a command runs."""
+"""`freshet score`, `model`, `gateway`, `triton`, and those beside them. What is heavy is imported when one runs."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
+from serving.gateway_call import add_url, call, gateway_url
 from serving.keys_cli import KEYS
+from serving.recommend_cli import RECOMMEND
 from serving.scorer.config import PRECISIONS
 from streams.command import Command, Result, table
-from streams.contract.errors import FreshetError, InputError, UnavailableError
+from streams.contract.errors import FreshetError, InputError
 from streams.contract.settings import settings_from
 
 
@@ -26,6 +25,9 @@ def _configure_gateway(parser: ArgumentParser) -> None:
     parser.add_argument("--redis", default=known.redis, help="the row store (default: FRESHET_REDIS)")
     parser.add_argument("--triton", default=known.triton, help="the scorer (default: FRESHET_TRITON)")
     parser.add_argument("--model", default="ads", help="the model's name")
+    parser.add_argument("--recommender", action="store_true", help="one is expected: its absence is told by /readyz")
+    parser.add_argument("--blend-weight", type=float, default=None, metavar="W",
+                        help="of the recommender's opinion beside the click model's in the arm `blend`")  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="any other address needs API keys (--keys)")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--spool", type=Path, default=Path(".freshet/spool"), help="where impressions wait for the log")
@@ -34,10 +36,14 @@ def _configure_gateway(parser: ArgumentParser) -> None:
 
 def _gateway(args: Namespace) -> Result:
     from serving.gateway.app import serve
+    from serving.gateway.blend import BlendConfig
     from serving.gateway.config import GatewayConfig
+    from serving.gateway.recommending import RecommendConfig
 
+    blend = BlendConfig() if args.blend_weight is None else BlendConfig(generative_weight=args.blend_weight)
     serve(GatewayConfig(
         log=args.log, redis=args.redis, triton=args.triton or "http://127.0.0.1:8000", model=args.model,
+        recommender=args.recommender, recommend=RecommendConfig(blend=blend),
         host=args.host, port=args.port, spool_dir=args.spool, keys_file=args.keys,
     ))  # fmt: skip
     return {"stopped": True}
@@ -57,13 +63,16 @@ def _configure_triton(parser: ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the dense network")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0],
                         help="of its wide layers; bfloat16 is faster with AMX and differs by about 1e-3")  # fmt: skip
+    parser.add_argument("--recommender", action="store_true", help="serve the model `recommender` beside it")
+    parser.add_argument("--recommender-threads", type=int, default=1, help="of its language model")
+    parser.add_argument("--recommender-device", default="cpu", help="where its language model computes: cpu or cuda")
 
 
 def _triton(args: Namespace) -> Result:
+    from serving.recommender.config import RecommenderConfig
     from serving.scorer.config import ScorerConfig
     from serving.triton.config import TritonConfig
-    from serving.triton.repository import write_repository
-    from serving.triton.server import TritonServer
+    from serving.triton.start import start_models
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,62 +80,20 @@ def _triton(args: Namespace) -> Result:
     scorer = ScorerConfig(model=args.model, log=args.log, redis=args.redis, max_hot_rows=args.max_hot_rows,
                           max_unknown_ids=args.max_unknown_ids, num_threads=args.threads,
                           precision=args.precision)  # fmt: skip
-    repository = write_repository(args.dir, scorer)
+    recommender = None
+    if args.recommender:
+        recommender = RecommenderConfig(log=args.log, redis=args.redis, num_threads=args.recommender_threads,
+                                        device=args.recommender_device)  # fmt: skip
     config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port)
-    with TritonServer.start(repository, args.dir, config) as server:
-        server.load_model("ranker")
+    with start_models(args.dir, scorer, config, recommender=recommender) as server:
         while not stop.wait(0.2):
             if not server.running:
                 raise FreshetError("Triton ended", field="triton", remedy=f"read {args.dir / 'triton.log'}")
     return {"stopped": True}
 
 
-def _add_url(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--url", default="", help="the gateway (default: FRESHET_GATEWAY, or what `freshet up` started)"
-    )
-    parser.add_argument("--dir", type=Path, default=Path(".freshet"), help="the folder given to `up`")
-
-
-def _gateway_url(args: Namespace) -> str:
-    if args.url or os.environ.get("FRESHET_GATEWAY"):
-        return str(args.url or os.environ["FRESHET_GATEWAY"]).rstrip("/")
-    try:
-        return str(json.loads((args.dir / "services.json").read_text())["addresses"]["gateway"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError("no gateway was named", field="url",
-                         remedy="give --url http://HOST:PORT, or run `freshet up` first") from error  # fmt: skip
-
-
-def call(url: str, body: bytes | None = None) -> Any:
-    """The JSON answer of a GET, or of a POST where there is a body. Raises what the gateway's error says."""
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-    key = os.environ.get("FRESHET_API_KEY")
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _told(error) from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise UnavailableError(f"no answer from the gateway: {error}", field="url", value=url,
-                               remedy="check the address with `freshet status`") from error  # fmt: skip
-
-
-def _told(error: urllib.error.HTTPError) -> FreshetError:
-    try:
-        told = json.loads(error.read())["error"]
-    except (ValueError, KeyError, TypeError):
-        told = {"message": f"what answers there is no Freshet gateway: HTTP {error.code}", "field": "url",
-                "remedy": "check the address with `freshet status`"}  # fmt: skip
-    kind = InputError if 400 <= error.code < 429 and error.code != 409 else FreshetError
-    return kind(told["message"], field=told.get("field"), remedy=told.get("remedy"))
-
-
 def _configure_score(parser: ArgumentParser) -> None:
-    _add_url(parser)
+    add_url(parser)
     parser.add_argument("--file", type=Path, required=True, metavar="REQUEST.json", help="the body of POST /v1/score")
 
 
@@ -136,7 +103,7 @@ def _score(args: Namespace) -> Result:
     except OSError as error:
         raise InputError(f"cannot be read: {error}", field="file", value=str(args.file),
                          remedy="give a file with the body of POST /v1/score") from error  # fmt: skip
-    answer: Result = call(f"{_gateway_url(args)}/v1/score", body)
+    answer: Result = call(f"{gateway_url(args)}/v1/score", body)
     return answer
 
 
@@ -151,21 +118,23 @@ def _render_score(answer: Result) -> str:
 
 
 def _configure_model(parser: ArgumentParser) -> None:
-    _add_url(parser)
+    add_url(parser)
     parser.add_argument("action", choices=("list", "show", "rollback", "promote"))
     parser.add_argument("number", nargs="?", type=int, help="a version (show) or a generation (rollback, promote)")
+    parser.add_argument("--model", default="", help="`recommender` (default: the click model)")
 
 
 def _model(args: Namespace) -> Result:
-    url = f"{_gateway_url(args)}/v1/models"
+    url = f"{gateway_url(args)}/v1/models"
+    query = f"?model={quote(args.model)}" if args.model else ""
     if args.action == "list":
-        listed: Result = call(url)
+        listed: Result = call(url + query)
         return listed
     if args.number is None:
         raise InputError(f"`model {args.action}` needs a number", field="number",
                          remedy="see `freshet model list`")  # fmt: skip
     path = f"/{args.number}" if args.action == "show" else f"/{args.number}:{args.action}"
-    answer: Result = call(url + path, None if args.action == "show" else b"{}")
+    answer: Result = call(url + path + query, None if args.action == "show" else b"{}")
     return answer
 
 
@@ -191,15 +160,17 @@ COMMANDS = [
     Command(name="score", help="Sends one scoring request.",
             examples=("freshet score --file REQUEST.json", "freshet score --file REQUEST.json --url http://HOST:PORT"),
             configure=_configure_score, run=_score, render=_render_score),
+    RECOMMEND,
     Command(name="model", help="Lists versions and generations, rolls back, promotes.",
             examples=("freshet model list", "freshet model show 12", "freshet model rollback 1",
-                      "freshet model promote 2"),
+                      "freshet model promote 2", "freshet model list --model recommender"),
             configure=_configure_model, run=_model, render=_render_model),
     Command(name="gateway", help="Serves HTTP, until stopped.",
             examples=("freshet gateway --log embedded:DIR --redis redis://HOST:PORT --triton http://HOST:PORT",),
             configure=_configure_gateway, run=_gateway, render=lambda r: ""),
     KEYS,
     Command(name="triton", help="Runs the embedded Triton with the model `ranker`, until stopped.",
-            examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",),
+            examples=("freshet triton --log embedded:DIR --redis redis://HOST:PORT --http-port 8000",
+                      "freshet triton --log embedded:DIR --redis redis://HOST:PORT --recommender"),
             configure=_configure_triton, run=_triton, render=lambda r: ""),
 ]  # fmt: skip

@@ -10,11 +10,10 @@ and the same batches follow: the model is the one of a run that was never interr
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -288,24 +287,3 @@ class _Timing:
     def examples_per_second(self, examples: int) -> float:
         seconds = time.monotonic() - self.began
         return (examples - self.examples_before) / seconds if seconds > 0 else 0.0
-
-
-@contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[threading.Event]:
-    """Sets `stop` on SIGTERM and SIGINT while the body runs; only in the main thread.
-
-    Gives an event that nothing but a signal sets, while `stop` is set by the end of the stream, too.
-    """
-    signalled = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:
-        _LOGGER.info("%s: stopping after a checkpoint", signal.Signals(number).name)
-        signalled.set()
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield signalled
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

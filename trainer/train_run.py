@@ -13,6 +13,7 @@ from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
 from streams.log.event_log import EventLog, open_log
 from streams.metrics_page import open_page
+from streams.stopping import stopped_by_signals
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
 from streams.versions.commit import PublishTarget
@@ -22,7 +23,7 @@ from streams.versions.retention import RetentionConfig
 from trainer.future.live import continual_learner
 from trainer.gate import gate
 from trainer.learner import Learner
-from trainer.loop import Trainer, TrainerConfig, TrainProgress, stopped_by_signals
+from trainer.loop import Trainer, TrainerConfig, TrainProgress
 from trainer.metrics import TrainerMetrics
 from trainer.model.export import export_programs
 from trainer.model.network import describe_network

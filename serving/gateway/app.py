@@ -2,6 +2,8 @@
 
 /v1/score ──> ScoreEndpoint ──> FallbackRanker ─┬─> CtrRanker ──> Triton, or the scorer in process
                     │                           └─> PopularityRanker
+/v1/recommend ──> RecommendEndpoint ──> Recommending ─┬─> Recommender ──> Triton
+                    │                                 └─> CandidatePool, then the same rankers
 /v1/events ─────────┴──> EventWriter ──> event log, or the spool
 everything else ──> Starlette routes, from the table of operations
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +25,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.gateway.auth import Gate
+from serving.gateway.candidate_pool import CandidatePool
 from serving.gateway.config import IN_PROCESS, GatewayConfig
 from serving.gateway.delivery import Delivery
 from serving.gateway.event_writer import EventWriter
@@ -35,9 +38,12 @@ from serving.gateway.openapi import openapi_document
 from serving.gateway.operations import Operation, build_routes
 from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker, Scorer
+from serving.gateway.recommender import Absent, Recommender
+from serving.gateway.recommending import Recommending
 from serving.gateway.routes_events import EventsEndpoint, events_operations
 from serving.gateway.routes_health import HealthEndpoint, health_operations
 from serving.gateway.routes_models import ModelsEndpoint, models_operations
+from serving.gateway.routes_recommend import RecommendEndpoint, RecommendParts, recommend_operations
 from serving.gateway.routes_score import PATH as SCORE_PATH
 from serving.gateway.routes_score import ScoreEndpoint, ScoreParts, score_operation
 from serving.gateway.server import GatewayServer, tune_process
@@ -45,8 +51,10 @@ from serving.gateway.spool import Spool
 from serving.gateway.status import Status
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
 from streams.contract.errors import UnavailableError
+from streams.contract.events import Event
+from streams.contract.recommend_wire import RECOMMENDER
 from streams.listening import bind
-from streams.log.event_log import EventLog, open_log
+from streams.log.event_log import MODEL_UPDATES, RECOMMENDER_UPDATES, EventLog, open_log
 from streams.store.row_store import open_row_store
 
 __all__ = ["Gateway", "GatewayConfig", "create_app", "create_server", "serve"]
@@ -67,6 +75,9 @@ class Parts:
     models: LiveModels
     scorer: Scorer
     ranker: FallbackRanker
+    recommender: Recommender
+    recommender_store: ModelStore
+    recommending: Recommending
     gate: Gate
     in_flight: InFlight
 
@@ -141,23 +152,33 @@ def build_parts(config: GatewayConfig) -> Parts:
     metrics = Metrics()
     spool = Spool.open(config.spool_dir, config.spool)
     delivery = Delivery(lambda: first_log or open_log(config.log), spool=spool, metrics=metrics)
-    popularity = PopularityRanker(config.popularity)
-    store = ModelStore(
-        lambda: open_row_store(config.redis, model=config.model), VersionIndex(lambda: open_log(config.log))
-    )
+    popularity, pool = PopularityRanker(config.popularity), CandidatePool(config.pool)
+    metrics.pool_items.set_function(lambda: pool.num_items)
+    store = _store(config, config.model, MODEL_UPDATES)
     models = LiveModels(store.live_generation, poll_seconds=config.live_poll_seconds)
     in_flight = InFlight(config.limits)
     metrics.in_flight.set_function(lambda: in_flight.count)
+    ctr, recommender = CtrRanker(scorer, models), Recommender(_recommender(config))
+    ranker = FallbackRanker(ctr, popularity)
     return Parts(
         config=config,
         metrics=metrics,
         spool=spool,
         delivery=delivery,
-        writer=EventWriter(config.writer, spool=spool, delivery=delivery, metrics=metrics, observe=popularity.observe),
+        writer=EventWriter(
+            config.writer,
+            spool=spool,
+            delivery=delivery,
+            metrics=metrics,
+            observe=lambda events: _observe(events, popularity, pool),
+        ),
         store=store,
         models=models,
         scorer=scorer,
-        ranker=FallbackRanker(CtrRanker(scorer, models), popularity),
+        ranker=ranker,
+        recommender=recommender,
+        recommender_store=_store(config, RECOMMENDER, RECOMMENDER_UPDATES),
+        recommending=Recommending(config.recommend, recommender, pool, ctr=ctr, fallback=ranker, models=models),
         gate=gate,
         in_flight=in_flight,
     )
@@ -178,8 +199,10 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         # Blocking, for nobody is served any more, and the interpreter's own end may have taken the threads away.
         parts.writer.stop(parts.config.shutdown_seconds)
         await parts.scorer.close()
+        await parts.recommender.close()
         parts.spool.close()
         parts.store.close()
+        parts.recommender_store.close()
 
 
 def _operations(parts: Parts) -> list[Operation]:
@@ -190,12 +213,44 @@ def _operations(parts: Parts) -> list[Operation]:
         writer=parts.writer,
         delivery=parts.delivery,
         spool=parts.spool,
+        recommender=parts.recommender if parts.config.recommender else None,
+        recommender_store=parts.recommender_store,
     )
+    recommend = RecommendEndpoint(
+        RecommendParts(
+            recommending=parts.recommending,
+            models=parts.models,
+            writer=parts.writer,
+            limits=parts.config.limits,
+            in_flight=parts.in_flight,
+            metrics=parts.metrics,
+        )
+    )
+    stores = {parts.config.model: parts.store, RECOMMENDER: parts.recommender_store}
     return [
+        *recommend_operations(recommend),
         *events_operations(EventsEndpoint(parts.writer, parts.config.limits, parts.metrics)),
-        *models_operations(ModelsEndpoint(parts.store, parts.models)),
+        *models_operations(ModelsEndpoint(stores, parts.models)),
         *health_operations(HealthEndpoint(status, parts.metrics)),
     ]
+
+
+def _observe(events: Sequence[Event], popularity: PopularityRanker, pool: CandidatePool) -> None:
+    """What was shown and clicked, told to all who answer where a model is away."""
+    popularity.observe(events)
+    pool.observe(events)
+
+
+def _recommender(config: GatewayConfig) -> Scorer:
+    if config.triton != IN_PROCESS:
+        return TritonClient(TritonClientConfig(address=config.triton, model=RECOMMENDER))
+    if not config.recommender:
+        return Absent()
+    from serving.gateway.inprocess_recommender import InProcessRecommender
+    from serving.recommender.config import RecommenderConfig
+    from serving.recommender.service import RecommenderService
+
+    return InProcessRecommender(RecommenderService.start(RecommenderConfig(log=config.log, redis=config.redis)))
 
 
 def _scorer(config: GatewayConfig) -> Scorer:
@@ -208,6 +263,12 @@ def _scorer(config: GatewayConfig) -> Scorer:
 
     _LOGGER.warning("no Triton: the ranker runs inside the gateway's process")
     return InProcessScorer(ScorerService.start(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
+
+
+def _store(config: GatewayConfig, model: str, topic: str) -> ModelStore:
+    return ModelStore(
+        lambda: open_row_store(config.redis, model=model), VersionIndex(lambda: open_log(config.log), topic)
+    )
 
 
 def _try_log(address: str) -> EventLog | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.gateway.candidate_pool import PoolConfig
 from serving.gateway.event_writer import WriterConfig
 from serving.gateway.limits import LimitsConfig
 from serving.gateway.popularity import PopularityConfig
+from serving.gateway.recommending import RecommendConfig
 from serving.gateway.spool import SpoolConfig
 from streams.contract.errors import InputError
 
@@ -25,6 +27,8 @@ class GatewayConfig:
     triton: str = "http://127.0.0.1:8000"
     """`http://HOST:PORT`, or `inprocess`."""
     model: str = "ads"
+    recommender: bool = False
+    """Whether a recommender is expected, so that its absence is told; asked it is in any case."""
     spool_dir: Path
     """Events wait here while the log is away. One folder a gateway."""
 
@@ -38,6 +42,8 @@ class GatewayConfig:
     writer: WriterConfig = field(default_factory=WriterConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    recommend: RecommendConfig = field(default_factory=RecommendConfig)
 
     live_poll_seconds: float = 0.5
     shutdown_seconds: float = 10.0

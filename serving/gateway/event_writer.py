@@ -20,7 +20,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
 from serving.gateway.delivery import Delivery, Job
-from serving.gateway.impressions import Shown, encode_for_log
+from serving.gateway.impressions import Answered, encode_for_log
 from serving.gateway.metrics import Metrics
 from serving.gateway.spool import Spool, SpoolFullError
 from serving.gateway.spool_segments import Spooled
@@ -70,7 +70,7 @@ class EventWriter:
         self._delivery = delivery
         self._metrics = metrics
         self._observe = observe
-        self._queue: deque[Shown | _Submitted] = deque()
+        self._queue: deque[Answered | _Submitted] = deque()
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._stopping = False
@@ -90,7 +90,7 @@ class EventWriter:
         self._thread.join(timeout_seconds)
         self._delivery.stop(timeout_seconds)
 
-    def offer(self, shown: Shown) -> None:
+    def offer(self, shown: Answered) -> None:
         """Logs an answered request soon. Counted as dropped where the queue is full."""
         if len(self._queue) >= self._config.max_queued:
             self._drop(1)
@@ -126,13 +126,13 @@ class EventWriter:
             while self._queue:
                 self._write([self._queue.popleft() for _ in range(min(len(self._queue), 256))])
 
-    def _write(self, entries: list[Shown | _Submitted]) -> None:
+    def _write(self, entries: list[Answered | _Submitted]) -> None:
         records: list[Spooled] = []
         events: list[Event] = []
         for entry in entries:
             try:
-                found = [entry.impression()] if isinstance(entry, Shown) else entry.events
-                records += [encode_for_log(e) for e in found] if isinstance(entry, Shown) else entry.records
+                found = entry.events if isinstance(entry, _Submitted) else [entry.impression()]
+                records += entry.records if isinstance(entry, _Submitted) else [encode_for_log(e) for e in found]
                 events += found
             except Exception:
                 # One answer that cannot be encoded must not end the thread on which all others depend.
@@ -141,7 +141,7 @@ class EventWriter:
         error = self._store(records)
         if error is not None:
             _LOGGER.error("%d events are lost: %s", len(records), error)
-            self._drop(sum(1 for entry in entries if isinstance(entry, Shown)))
+            self._drop(sum(1 for entry in entries if not isinstance(entry, _Submitted)))
         for entry in entries:
             if isinstance(entry, _Submitted):
                 entry.durable.set_exception(error) if error else entry.durable.set_result(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,9 +21,16 @@ _LOGGER = logging.getLogger(__name__)
 _SPARE_BYTES = 1024
 
 
+class Answered(Protocol):
+    """One answered request: enough to write its impression later, off the request's path."""
+
+    def impression(self) -> Impression:
+        """The event; its id is the request's, so a retried request is recognised by the join."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One answered request: enough to write its impression later. scores, ranking (E,)."""
+    """One answered scoring request. scores, ranking (E,)."""
 
     request: ScoreRequest
     request_id: str
@@ -38,7 +45,7 @@ class Shown:
     ingest_ms: int
 
     def impression(self) -> Impression:
-        """The event; its id is the request's, so a retried request is recognised by the join."""
+        """All candidates, in their own order."""
         request = self.request
         candidates = request.candidates
         if not self.keeps_ad_id:

@@ -31,8 +31,8 @@ class ServedModel:
         self.schema = schema
         self._transform = FeatureTransform(schema)
         self._of_request = frozenset(f.name for f in schema.features if f.of_request)
-        self._of_ad = frozenset(f.name for f in schema.features if not f.of_request)
-        self.reads_ad_id = "ad_id" in self._of_ad
+        self.ad_features = frozenset(f.name for f in schema.features if not f.of_request)
+        self.reads_ad_id = "ad_id" in self.ad_features
         self._numeric = [f.name for f in schema.features if not f.of_request and f.dtype != "string"]
 
     def transform(
@@ -57,7 +57,7 @@ class ServedModel:
         for values, where in ((user, "user"), (context, "context")):
             if not values.keys() <= self._of_request:
                 self._transform.check_names(list(values), of_request=True, where=where)
-        unknown = candidates.keys() - self._of_ad - {"ad_id"}
+        unknown = candidates.keys() - self.ad_features - {"ad_id"}
         if unknown:
             self._transform.check_names(sorted(unknown), of_request=False, where="candidates")
 

@@ -23,13 +23,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter("freshet_score_requests_total")
-        self.latency = Histogram(
-            "freshet_score_latency_seconds",
-            metric("freshet_score_latency_seconds").help,
-            buckets=_LATENCY_BUCKETS_SECONDS,
-            registry=self.registry,
-        )
+        self.latency = self._latency("freshet_score_latency_seconds")
         self.candidates = self._counter("freshet_score_candidates_total")
+        self.recommend_requests = self._counter("freshet_recommend_requests_total")
+        self.recommend_latency = self._latency("freshet_recommend_latency_seconds")
+        self.recommend_items = self._counter("freshet_recommend_items_total")
+        self.pool_items = self._gauge("freshet_candidate_pool_items")
         self.in_flight = self._gauge("freshet_requests_in_flight")
         self.flags = self._counter("freshet_flags_total")
         self.served_version = self._gauge("freshet_served_version")
@@ -39,6 +38,9 @@ class Metrics:
         self.dropped = self._counter("freshet_impressions_dropped_total")
         self.events = self._counter("freshet_events_total")
         self.outcomes = {name: self.requests.labels(name) for name in ("scored", "degraded", "refused", "failed")}
+        self.recommend_outcomes = {
+            name: self.recommend_requests.labels(name) for name in ("recommended", "degraded", "refused", "failed")
+        }
         self.newest_latencies = NewestLatencies()
         self._arms: dict[str, Gauge] = {}
 
@@ -50,9 +52,22 @@ class Metrics:
         self.candidates.inc(num_candidates)
         self._arm(arm).set(version)
 
+    def recommended(self, arm: str, version: int, num_items: int, seconds: float, flags: Sequence[str]) -> None:
+        """Counts one recommendation, by a model (version above 0) or in its place."""
+        self.recommend_outcomes["recommended" if version else "degraded"].inc()
+        self.recommend_latency.observe(seconds)
+        self.recommend_items.inc(num_items)
+        self._arm(arm).set(version)
+        for flag in flags:
+            self.flags.labels(flag).inc()
+
     def request_counts(self) -> dict[str, int]:
         """Scoring requests so far by outcome."""
         return {name: self._value("freshet_score_requests_total", outcome=name) for name in self.outcomes}
+
+    def recommend_counts(self) -> dict[str, int]:
+        """Recommendation requests so far by outcome."""
+        return {name: self._value("freshet_recommend_requests_total", outcome=name) for name in self.recommend_outcomes}
 
     def num_logged(self) -> int:
         """Impressions written to the event log so far."""
@@ -76,6 +91,9 @@ class Metrics:
 
     def _value(self, name: str, **labels: str) -> int:
         return int(self.registry.get_sample_value(name, labels) or 0)
+
+    def _latency(self, name: str) -> Histogram:
+        return Histogram(name, metric(name).help, buckets=_LATENCY_BUCKETS_SECONDS, registry=self.registry)
 
     def _counter(self, name: str) -> Counter:
         described = metric(name)

@@ -20,10 +20,11 @@ _RECORDS_A_READ = 200
 
 
 class VersionIndex:
-    """The manifests of the newest versions, read from `model-updates` when somebody asks, each record once."""
+    """The manifests of the newest versions, read from their topic when somebody asks, each record once."""
 
-    def __init__(self, open_log: Callable[[], EventLog]) -> None:
+    def __init__(self, open_log: Callable[[], EventLog], topic: str = MODEL_UPDATES) -> None:
         self._open_log = open_log
+        self._topic = topic
         self._log: EventLog | None = None
         self._next_offset: int | None = None
         self._pieces: list[bytes] = []
@@ -51,7 +52,7 @@ class VersionIndex:
     def _catch_up(self) -> None:
         self._log = self._log or self._open_log()
         try:
-            (partition,) = self._log.partitions(MODEL_UPDATES)
+            (partition,) = self._log.partitions(self._topic)
         except NotFoundError:
             return
         if self._next_offset is None:

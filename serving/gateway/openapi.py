@@ -42,6 +42,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
     parameters = [_parameter(name, "path", "") for name in re.findall(r"{(\w+)}", operation.path)]
     parameters += [_parameter(name, "header", text) for name, text in operation.headers.items()]
+    parameters += [_parameter(name, "query", text, "string") for name, text in operation.query.items()]
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
@@ -52,8 +53,8 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _parameter(name: str, place: str, text: str) -> dict[str, Any]:
-    kind = {"type": "integer", "minimum": 0}
+def _parameter(name: str, place: str, text: str, type_: str = "integer") -> dict[str, Any]:
+    kind: dict[str, Any] = {"type": type_, **({"minimum": 0} if type_ == "integer" else {})}
     return {"name": name, "in": place, "required": place == "path", "description": text, "schema": kind}
 
 

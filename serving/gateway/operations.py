@@ -44,6 +44,8 @@ class Operation:
     errors: Mapping[int, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers with what they do."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters with what they do."""
 
 
 def build_routes(operations: Sequence[Operation], gate: Gate) -> list[Route]:

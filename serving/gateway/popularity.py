@@ -13,11 +13,11 @@ from heapq import nlargest
 
 import numpy as np
 
+from serving.gateway.decay import DecayClock
 from serving.gateway.rankers import Ranked, RankRequest
 from streams.contract.errors import InputError
 from streams.contract.events import Event, Feedback, Impression
 
-_FOLDS_PER_HALF_LIFE = 8
 _NEGLIGIBLE = 1e-3
 
 
@@ -56,7 +56,7 @@ class PopularityRanker:
         self._decayed = _Counts({}, {}, self._config.prior_rate)
         self._shows: Counter[str] = Counter()
         self._clicks: Counter[str] = Counter()
-        self._folded_ms: int | None = None
+        self._clock = DecayClock(self._config.half_life_ms)
 
     async def rank(self, request: RankRequest, deadline: float) -> Ranked:
         """Never late, never away: `deadline` does not matter."""
@@ -87,19 +87,13 @@ class PopularityRanker:
             self._fold_if_due(newest_ms)
 
     def _fold_if_due(self, now_ms: int) -> None:
-        half_life_ms = self._config.half_life_ms
-        if self._folded_ms is None or now_ms < self._folded_ms - half_life_ms:
-            elapsed_ms, due = 0, True
-        else:
-            elapsed_ms = max(0, now_ms - self._folded_ms)
-            due = elapsed_ms >= half_life_ms / _FOLDS_PER_HALF_LIFE
+        elapsed_ms, due = self._clock.elapsed_ms(now_ms)
         if due or len(self._shows) + len(self._clicks) >= self._config.max_ads:
-            # One event with a wrong clock must not wipe out everything that is remembered.
-            self._fold(min(elapsed_ms, half_life_ms))
-            self._folded_ms = now_ms if due else self._folded_ms
+            self._fold(self._clock.factor(elapsed_ms))
+        if due:
+            self._clock.folded(now_ms)
 
-    def _fold(self, elapsed_ms: int) -> None:
-        decay = 0.5 ** (elapsed_ms / self._config.half_life_ms)
+    def _fold(self, decay: float) -> None:
         shows = _merge(self._decayed.shows, decay, self._shows)
         clicks = _merge(self._decayed.clicks, decay, self._clicks)
         if len(shows) > self._config.max_ads:

@@ -27,9 +27,9 @@ from serving.gateway.wire import (
     ScoreAnswer,
     ScoreRequest,
     ad_ids_of,
+    answer_media,
     decode_score,
     encode_answer,
-    media_type,
 )
 from streams.contract.errors import BackPressureError, InputError
 
@@ -88,7 +88,7 @@ class ScoreEndpoint:
             ad_ids = ad_ids_of(request)
             ranked = await parts.ranker.rank(_rank_request(request, ad_ids, ingest_ms), deadline)
         shown = self._shown(request, ad_ids, ranked, ingest_ms)
-        media = _answer_media(headers, content_type)
+        media = answer_media(headers)
         freshness = _freshness_seconds(ranked)
         if freshness is not None:
             parts.metrics.freshness.set(freshness)
@@ -131,14 +131,6 @@ def _rank_request(request: ScoreRequest, ad_ids: list[str], ingest_ms: int) -> R
         arm=request.arm or "default",
         event_time_ms=ingest_ms if request.event_time_ms is None else request.event_time_ms,
     )
-
-
-def _answer_media(headers: Headers, content_type: str) -> str:
-    """MessagePack where it is asked for, or was sent and nothing is asked for."""
-    accept = headers.get(b"accept", b"").decode("latin-1")
-    if MSGPACK in accept or (accept in ("", "*/*") and media_type(content_type) == MSGPACK):
-        return MSGPACK
-    return JSON
 
 
 def _freshness_seconds(ranked: Ranked) -> float | None:

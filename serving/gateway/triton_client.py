@@ -18,8 +18,9 @@ import numpy as np
 from serving.gateway.http_connection import Answer, HttpConnection
 from streams.contract.columns import Array
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
-from streams.contract.wire import INPUTS, MODEL_NAME, NUMPY_DTYPES
+from streams.contract.wire import MODEL_NAME, NUMPY_DTYPES
 
+_DATATYPES = {np.dtype(dtype): datatype for datatype, dtype in NUMPY_DTYPES.items()}
 _REMEDY = "see that Triton runs and has loaded the model; `freshet status` shows it"
 
 
@@ -153,9 +154,12 @@ class TritonClient:
 
 
 def encode_infer(tensors: Mapping[str, Array]) -> tuple[int, bytes]:
-    """(bytes of the JSON head, the whole body) of an inference request whose outputs shall be binary."""
+    """(bytes of the JSON head, the whole body) of an inference request whose outputs shall be binary.
+
+    A tensor travels as what it is: one of the types of `NUMPY_DTYPES`, contiguous.
+    """
     inputs = ",".join(
-        f'{{"name":"{name}","shape":[{",".join(map(str, tensor.shape))}],"datatype":"{INPUTS[name]}",'
+        f'{{"name":"{name}","shape":[{",".join(map(str, tensor.shape))}],"datatype":"{_DATATYPES[tensor.dtype]}",'
         f'"parameters":{{"binary_data_size":{tensor.nbytes}}}}}'
         for name, tensor in tensors.items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -89,6 +90,15 @@ _SCORE_FROM_MSGPACK = msgspec.msgpack.Decoder(ScoreRequest)
 def media_type(content_type: str) -> str:
     """The media type without parameters, in lower case; JSON where none is given."""
     return content_type.partition(";")[0].strip().lower() or JSON
+
+
+def answer_media(headers: Mapping[bytes, bytes]) -> str:
+    """MessagePack where it is asked for, or was sent and nothing is asked for; JSON otherwise."""
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    sent = headers.get(b"content-type", b"").decode("latin-1")
+    if MSGPACK in accept or (accept in ("", "*/*") and media_type(sent) == MSGPACK):
+        return MSGPACK
+    return JSON
 
 
 def decode_score(body: bytes, content_type: str) -> ScoreRequest:

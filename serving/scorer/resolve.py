@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from serving.scorer.hot_rows import HotRows
 from serving.scorer.keys import distinct
 from serving.scorer.pooling import tables_of_values
 from serving.scorer.served_generation import ServedGeneration
@@ -31,6 +32,29 @@ class Fetcher(Protocol):
 
     def fetch(self, generation: Generation, tables: Array, ids: Array, ads: Array) -> FetchedRows:
         """Rows of keys (N,) that differ; ads (B, F): ad ids whose rows lie packed together. Raises UnavailableError."""
+
+
+class Holder(Protocol):
+    """The part of a served generation that keeps rows in memory."""
+
+    @property
+    def generation(self) -> Generation:
+        """What it is."""
+        ...
+
+    @property
+    def rows(self) -> HotRows:
+        """The rows in memory."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """The version applied."""
+        ...
+
+    def catch_up(self, version: int, timeout_seconds: float) -> bool:
+        """See FollowedGeneration."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +101,7 @@ def _resolve(
         wanted = missing[distinct(tables[missing], ids[missing])]
         num_misses = len(wanted)
         ads = _ads_to_ask_for(batch, served.bundled_columns, slots[num_request:num_both])
-        flags = _bring(served, tables[wanted], ids[wanted], ads, fetcher, timeout_seconds)
+        flags = bring(served, tables[wanted], ids[wanted], ads, fetcher, timeout_seconds)
         slots = rows.lookup(tables, ids)
         missing = np.flatnonzero(slots < 0)
         slots[missing] = tables[missing]
@@ -85,10 +109,8 @@ def _resolve(
     return Resolved(slots[:num_request], slots[num_request:num_both], slots[num_both:], flags, num_misses, num_defaults)
 
 
-def _bring(
-    served: ServedGeneration, tables: Array, ids: Array, ads: Array, fetcher: Fetcher, timeout_seconds: float
-) -> int:
-    """Makes keys hot or known to have no row; returns flags."""
+def bring(served: Holder, tables: Array, ids: Array, ads: Array, fetcher: Fetcher, timeout_seconds: float) -> int:
+    """Makes keys (N,) that differ hot or known to have no row; returns flags. Versions may be applied within."""
     try:
         stored = fetcher.fetch(served.generation, tables, ids, ads)
     except UnavailableError:

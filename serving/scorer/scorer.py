@@ -8,8 +8,6 @@ Watcher   live pointer, head ────────────┘ swaps gener
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -18,6 +16,7 @@ import numpy as np
 
 from serving.scorer.batch import combine, in_passes
 from serving.scorer.config import ScorerConfig
+from serving.scorer.live import Live
 from serving.scorer.resolve import Fetcher, Resolved, resolve
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.stats import ScorerStats
@@ -55,40 +54,14 @@ Result = Answer | Refusal
 _NO_SCORES = np.zeros(0, dtype=np.float32)
 
 
-class Scorer:
+class Scorer(Live[ServedGeneration]):
     """Scores with the generation that `activate` gave it. Safe to call from several threads."""
 
     def __init__(self, config: ScorerConfig, fetcher: Fetcher) -> None:
-        self.lock = threading.RLock()
+        super().__init__()
         self._config = config
         self._fetcher = fetcher
-        self._served: ServedGeneration | None = None
-        self._followed_at = time.monotonic()
         self._stats = ScorerStats()
-
-    @property
-    def served(self) -> ServedGeneration | None:
-        """The generation that scores now."""
-        return self._served
-
-    def activate(self, served: ServedGeneration) -> None:
-        """Scores with `served` from the next batch on, rows and dense parameters together."""
-        with self.lock:
-            self._served = served
-
-    def apply_if_idle(self, served: ServedGeneration) -> bool:
-        """Applies the versions that wait unless a batch is under way; whether any was applied."""
-        if not served.num_waiting or not self.lock.acquire(blocking=False):
-            return False
-        try:
-            served.apply_waiting()
-        finally:
-            self.lock.release()
-        return True
-
-    def note_followed(self) -> None:
-        """The event log answered just now."""
-        self._followed_at = time.monotonic()
 
     def score(self, requests: Sequence[Mapping[str, Array]]) -> list[Result]:
         """One result a request (the tensors of streams/contract/wire.py); a bad request spoils no other."""
@@ -144,8 +117,7 @@ class Scorer:
         self._stats.num_defaults += resolved.num_defaults
 
     def _stale(self) -> int:
-        silent_seconds = time.monotonic() - self._followed_at
-        return STALE_UPDATES if silent_seconds > self._config.stale_after_seconds else 0
+        return STALE_UPDATES if self.silent_seconds > self._config.stale_after_seconds else 0
 
 
 def _info(served: ServedGeneration, flags: int, num_misses: int = 0) -> Info:

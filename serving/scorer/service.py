@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,14 +9,14 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.follower import Follower
+from serving.scorer.links import Links
 from serving.scorer.loader import load_generation
 from serving.scorer.log_link import LogLink
 from serving.scorer.scorer import Result, Scorer
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.stats import ScorerStats
 from serving.scorer.store_link import StoreLink
-from serving.scorer.watcher import Watcher
+from serving.scorer.updates import UPDATES
 from streams.contract.columns import Array
 from streams.contract.settings import settings_from
 from streams.contract.wire import Info
@@ -26,24 +25,24 @@ from streams.contract.wire import Info
 class ScorerService:
     """Use `start`; it may be scored with at once, and refuses with `not_ready` until a generation is live."""
 
-    def __init__(self, scorer: Scorer, link: StoreLink, log: LogLink, config: ScorerConfig) -> None:
+    def __init__(self, scorer: Scorer, links: Links[ServedGeneration]) -> None:
         self._scorer = scorer
-        self._link = link
-        self._log = log
-        self._config = config
-        self._watcher = Watcher(scorer, link, config, self._load)
-        self._follower = Follower(scorer, log, config, self._watcher.wake)
+        self._links = links
 
     @staticmethod
     def start(config: ScorerConfig, environment: Mapping[str, str] = os.environ) -> ScorerService:
         """Starts the threads; log and store may be away. Raises InputError for an address that is none."""
         torch.set_num_threads(config.num_threads)
         log = LogLink(config.log)
-        link = StoreLink(config.redis, config.model, password=settings_from(environment).redis_password)
-        service = ScorerService(Scorer(config, link), link, log, config)
-        service._watcher.start()
-        service._follower.start()
-        return service
+        store = StoreLink(config.redis, config.model, password=settings_from(environment).redis_password)
+        scorer = Scorer(config, store)
+        links = Links(
+            scorer, store, log, UPDATES,
+            lambda rows, versions, number: load_generation(rows, versions, number, config),
+            log_poll_seconds=config.log_poll_seconds, live_poll_seconds=config.live_poll_seconds,
+        )  # fmt: skip
+        links.start()
+        return ScorerService(scorer, links)
 
     def score(self, requests: Sequence[Mapping[str, Array]]) -> list[Result]:
         """See `Scorer.score`."""
@@ -68,15 +67,4 @@ class ScorerService:
 
     def close(self) -> None:
         """Ends the threads and frees the connections."""
-        self._follower.stop()
-        self._watcher.stop()
-        self._link.close()
-        self._log.close()
-
-    def _load(self, number: int) -> ServedGeneration:
-        served = load_generation(self._link.store, self._log, number, self._config)
-        # What was just loaded stays: a collection that walks over it would show in the slowest answers.
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-        return served
+        self._links.close()

@@ -6,6 +6,10 @@ and the watcher, which has time, opens it again when the server answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 
 from streams.contract.bundles import Bundles
@@ -14,7 +18,7 @@ from streams.contract.errors import UnavailableError
 from streams.contract.idmap import IdMap
 from streams.contract.manifest import Generation
 from streams.store.generation_rows import FetchedRows, GenerationRows
-from streams.store.redis_client import RedisConfig
+from streams.store.redis_client import Command, RedisConfig
 from streams.store.row_store import RowStore, open_row_store
 
 _FOR_BATCHES = RedisConfig(connect_timeout_seconds=0.1, timeout_seconds=0.25, num_retries=0)
@@ -26,7 +30,7 @@ class StoreLink:
 
     def __init__(self, address: str, model: str, *, password: str = "") -> None:
         self._address = address
-        self._model = model
+        self.model = model
         self._password = password
         self._store: RowStore | None = None
         self._quick: RowStore | None = None
@@ -58,10 +62,21 @@ class StoreLink:
         One trip a node, and a second for rows that a bundle was expected to hold and does not.
         Raises UnavailableError at once where the store was away a moment ago.
         """
+        with self._for_batches() as store:
+            return _fetch(self._rows_of(generation, store), tables, ids, ads)
+
+    def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to commands that are no rows', in one trip a node. Raises UnavailableError as `fetch` does."""
+        with self._for_batches() as store:
+            return store.nodes.execute(commands)
+
+    @contextmanager
+    def _for_batches(self) -> Iterator[RowStore]:
+        """The store without patience; its first failure closes the way."""
         if not self.available or self._quick is None:
             raise UnavailableError("was away a moment ago", field="redis", value=self._address)
         try:
-            return _fetch(self._rows_of(generation, self._quick), tables, ids, ads)
+            yield self._quick
         except UnavailableError:
             self.available = False
             raise
@@ -76,7 +91,7 @@ class StoreLink:
         return self._rows[1]
 
     def _open(self, config: RedisConfig) -> RowStore:
-        return open_row_store(self._address, model=self._model, password=self._password, config=config)
+        return open_row_store(self._address, model=self.model, password=self._password, config=config)
 
     def close(self) -> None:
         """Frees connections."""

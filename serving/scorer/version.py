@@ -34,6 +34,11 @@ class PreparedVersion:
 def prepare(update: ModelUpdate, generation: Generation, programs: Programs) -> PreparedVersion:
     """Checks a version against its generation and merges its tables. Raises FormatError naming what does not fit."""
     check_dense(update.dense, generation, programs)
+    return merged(update, generation)
+
+
+def merged(update: ModelUpdate, generation: Generation) -> PreparedVersion:
+    """A version's tables merged, its dense part as it is. Raises FormatError where rows do not fit the generation."""
     numbers = {table: number for number, table in enumerate(generation.tables)}
     dims = generation.tables
     for table in [*update.rows, *update.tombstones]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Generic
 
-from serving.scorer.config import ScorerConfig
-from serving.scorer.scorer import Scorer
-from serving.scorer.served_generation import ServedGeneration
+from serving.scorer.live import Live, S
 from serving.scorer.store_link import StoreLink
 from streams.contract.errors import FreshetError
 
@@ -16,21 +15,19 @@ _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.5
 
 
-class Watcher:
-    """Loads the live generation beside the one that scores, and swaps them between two batches."""
+class Watcher(Generic[S]):
+    """Loads the live generation beside the one that answers, and swaps them between two batches."""
 
-    def __init__(
-        self, scorer: Scorer, link: StoreLink, config: ScorerConfig, load: Callable[[int], ServedGeneration]
-    ) -> None:
-        self._scorer = scorer
+    def __init__(self, model: Live[S], link: StoreLink, poll_seconds: float, load: Callable[[int], S]) -> None:
+        self._model = model
         self._link = link
-        self._config = config
+        self._poll_seconds = poll_seconds
         self._load = load
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._last_error = ""
         self._lost = False
-        self._thread = threading.Thread(target=self._run, name="scorer-watcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{link.model}-watcher", daemon=True)
 
     def start(self) -> None:
         """Begins to watch."""
@@ -55,14 +52,14 @@ class Watcher:
                 self._note(error)
                 self._stopped.wait(_PAUSE_SECONDS)
             except Exception:
-                # A watcher that ends would leave a scorer that never changes again, without a word.
+                # A watcher that ends would leave a model that never changes again, without a word.
                 _LOG.exception("looking at the store failed; trying again")
-            self._wake.wait(self._config.live_poll_seconds)
+            self._wake.wait(self._poll_seconds)
             self._wake.clear()
 
     def _step(self) -> None:
         live = self._link.live_generation()
-        served = self._scorer.served
+        served = self._model.served
         if live is None:
             # A store that lost its rows would look as if no id had one. What was learnt from it is loaded again.
             self._lost = True
@@ -70,15 +67,15 @@ class Watcher:
             return
         if served is None or served.broken or self._lost or served.generation.generation != live:
             served = self._load(live)
-            self._scorer.activate(served)
+            self._model.activate(served)
             self._lost = False
         self._report(served)
         head = self._link.store.head(served.generation.generation)
         if head is not None:
-            with self._scorer.lock:
-                served.rows.release(head.version)
+            with self._model.lock:
+                served.release(head.version)
 
-    def _report(self, served: ServedGeneration) -> None:
+    def _report(self, served: S) -> None:
         for version in sorted(served.applied_ms):
             self._link.store.report_applied(served.generation.generation, version, served.applied_ms[version])
             del served.applied_ms[version]

@@ -46,7 +46,7 @@ INPUTS: dict[str, str] = {
 }
 OPTIONAL = "event_time_ms"
 OUTPUTS: dict[str, str] = {"probability": "FP32", "info": "INT64"}
-NUMPY_DTYPES: dict[str, str] = {"FP32": "<f4", "INT64": "<i8", "INT32": "<i4"}
+NUMPY_DTYPES: dict[str, str] = {"FP32": "<f4", "INT64": "<i8", "INT32": "<i4", "UINT8": "|u1"}
 _DTYPES = {name: np.dtype(NUMPY_DTYPES[datatype]) for name, datatype in INPUTS.items()}
 
 # an error's message starts with one of these, then ": "

@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench import overheads
 from bench.equal_ne import EqualConfig, equal_ne
+from bench.load import Target, measure
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
 from bench.memory_slope import Samples, slopes
 from bench.plain_torch import PlainConfig, PlainLearner, to_tensors
 from bench.process_memory import Memory, memory_of
+from bench.served_recommender import ServedRecommender
+from bench.title_decoder import TitleDecoder
 from bench.train import load_criteo_schema
 from bench.vw_peer import vw_pass
 from bench.whole_loop import Lap
+from llm_rec.backbone import load_backbone
+from llm_rec.cllm4rec_recipes import cllm4rec_small
 from streams.contract.errors import FreshetError
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
 from trainer.recipes import recipe
@@ -51,6 +62,56 @@ def test_overheads_of_a_tiny_run_tell_the_ratio_and_each_learners_slope(monkeypa
     assert found["counters"]["processor_ratio"] > 0
     assert {"anonymous_slope_mib_per_million_examples", "anonymous_mib"} <= set(found["memory"]["defer"])
     assert not [key for key in found["memory"]["defer"] if "events" in key], "a learner counts examples"
+
+
+def test_name_written_with_keys_and_values_kept_is_the_one_written_by_reading_all_anew() -> None:
+    small = cllm4rec_small()
+    backbone = replace(small.backbone, width=32, layers=2, heads=2)
+    decoder, plain = TitleDecoder(replace(small, backbone=backbone), num_items=9), load_backbone(backbone)
+    read = decoder.embedded([3, 1, 4])
+    written = decoder.write([3, 1, 4], 6)
+    with torch.no_grad():
+        for token in written:
+            assert int((plain.forward(read)[0, -1] @ plain.words().T).argmax()) == token
+            read = torch.cat([read, plain.embed(torch.tensor([[token]]))], dim=1)
+
+
+def test_clients_take_turns_with_the_bodies_of_a_target() -> None:
+    recommender = ServedRecommender(config=cllm4rec_small(), num_items=50)
+    bodies = recommender.bodies(7, history=3, k=2, seed=1)
+    assert len(set(bodies)) == 7
+    with collecting_server() as (port, received):
+        target = Target(f"http://127.0.0.1:{port}/", bodies[0], others=tuple(bodies[1:]))
+        assert len(measure(target, clients=2, requests=4, warm_up=2)) == 4
+    assert len(received) == 8
+    assert set(received) == set(bodies)
+
+
+@contextmanager
+def collecting_server() -> Iterator[tuple[int, list[bytes]]]:
+    """A server that answers 200 and keeps what was posted."""
+    received: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port, received
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:

@@ -61,6 +61,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["join", "--log", "embedded:log", "--partitions", "first"], "partitions", "first"),
         (["train", "--schema", "none.toml", "--log", "embedded:log"], "schema", "none.toml"),
         (["train", "--schema", SCHEMA, "--log", "embedded:log", "--recipe", "nosuch"], "recipe", "nosuch"),
+        (["recommend", "--user", "u", "--arm", "guess"], "arm", "guess"),
         (["score", "--file", "none.json", "--url", "http://127.0.0.1:1"], "file", "none.json"),
         (["model", "show", "last"], "number", "last"),
     ],
@@ -80,7 +81,9 @@ def test_wrong_input_exits_2_and_names_field_value_and_remedy(
     assert error["remedy"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["demo", "--nosuch"], ["up"], ["train"], ["score"], ["model"], ["replay"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["demo", "--nosuch"], ["up"], ["train"], ["score"], ["recommend"], ["model"], ["replay"]]
+)
 def test_incomplete_or_unknown_arguments_exit_2_with_remedy(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +129,15 @@ def test_port_that_is_taken_is_told_before_anything_starts(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    "arguments", [["model", "list"], ["model", "show", "1"], ["model", "rollback", "1"], ["score", "--file", "{file}"]]
+    "arguments",
+    [
+        ["model", "list"],
+        ["model", "show", "1"],
+        ["model", "rollback", "1"],
+        ["score", "--file", "{file}"],
+        ["recommend", "--user", "u"],
+        ["model", "list", "--model", "recommender"],
+    ],
 )
 def test_gateway_that_is_away_exits_1_and_other_server_is_told_apart(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path

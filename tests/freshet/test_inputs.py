@@ -27,7 +27,7 @@ def test_good_inputs_pass() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("schema", Path("none.toml")), ("recipe", "nosuch"), ("port", 99_999), ("port", -1), ("log", "paper://roll"),
-     ("redis", "cache.example"), ("triton", "http://")],
+     ("redis", "cache.example"), ("recommender", Path("none")), ("triton", "http://")],
 )  # fmt: skip
 def test_what_cannot_be_is_an_input_error_naming_field_value_and_remedy(field: str, value: object) -> None:
     with pytest.raises(InputError) as caught:

@@ -44,7 +44,7 @@ def test_a_switch_of_the_reference_changes_what_comes_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"finetune_order": "chrono"}, {"lambda_c": 0.0}, {"lambda_l": 1.0}, {"eval_order": "id"},
+    {"finetune_order": "chrono"}, {"lambda_c": 0.0}, {"lambda_l": 1.0}, {"eval_order": "id"}, {"item_bias": "likes"},
 ], ids=str)  # fmt: skip
 def test_a_switch_beside_them_changes_what_comes_out(change: dict[str, Any]) -> None:
     assert not np.array_equal(scores_with(replace(paper(), **change)), scores_with(paper()))

@@ -81,18 +81,19 @@ def test_keys_open_what_their_roles_allow(world: ModelWorld, tmp_path: Path) -> 
         def statuses(headers: dict[str, str]) -> list[int]:
             return [
                 http.post("/v1/score", score_body(), headers).status,
+                http.post("/v1/recommend", {"unit_id": "u", "k": 1}, headers).status,
                 http.post("/v1/events", [], headers).status,
                 http.post("/v1/models/9:promote", b"", headers).status,
                 http.get("/v1/status", headers).status,
                 http.get("/healthz", headers).status,
             ]
 
-        assert statuses({}) == [401, 401, 401, 401, 200]
-        assert statuses({"Authorization": "Bearer fk_no_key"}) == [401, 401, 401, 401, 200]
+        assert statuses({}) == [401, 401, 401, 401, 401, 200]
+        assert statuses({"Authorization": "Bearer fk_no_key"}) == [401, 401, 401, 401, 401, 200]
         as_role = {role: statuses({"Authorization": f"Bearer {key}"}) for role, (key, _) in keys.items()}
-        assert as_role["score"] == [200, 403, 403, 200, 200]
-        assert as_role["ingest"] == [403, 202, 403, 200, 200]
-        assert as_role["admin"] == [200, 202, 404, 200, 200]
+        assert as_role["score"] == [200, 200, 403, 403, 200, 200]
+        assert as_role["ingest"] == [403, 403, 202, 403, 200, 200]
+        assert as_role["admin"] == [200, 200, 202, 404, 200, 200]
 
 
 @pytest.mark.triton

@@ -269,7 +269,7 @@ def test_pages_load_nothing_from_other_hosts(http: Http, path: str) -> None:
 def test_document_names_every_route_and_the_fields_of_its_bodies(http: Http) -> None:
     document = http.get("/openapi.json").json
     assert set(document["paths"]) == {
-        "/", "/docs", "/openapi.json", "/v1/score", "/v1/events", "/v1/models", "/v1/models/{version}",
+        "/", "/docs", "/openapi.json", "/v1/score", "/v1/recommend", "/v1/events", "/v1/models", "/v1/models/{version}",
         "/v1/models/{generation}:rollback", "/v1/models/{generation}:promote", "/v1/status", "/healthz", "/readyz",
         "/metrics",
     }  # fmt: skip

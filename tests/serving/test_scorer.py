@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.loader import UPDATES
 from serving.scorer.scorer import Answer, Refusal, Result
 from serving.scorer.service import ScorerService
+from serving.scorer.updates import UPDATES
 from streams.contract.columns import Array, Jagged
 from streams.contract.features import FeatureBatch
 from streams.contract.rows import generation_key

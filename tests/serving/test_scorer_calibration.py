@@ -136,7 +136,8 @@ def test_new_scorer_takes_the_map_from_the_store(world: tuple[PublishedModel, Sc
     model, service, publish = world
     publish(served_map(0.4))
     batch = request_of(model, "ann")
-    again = ScorerService.start(service._config, environment={})
+    config = ScorerConfig(model=MODEL, log=model.log.address, redis=model.store.nodes.address)
+    again = ScorerService.start(config, environment={})
     try:
         assert again.wait_for_version(model.version, 30)
         np.testing.assert_array_equal(probabilities(again, model, batch), probabilities(service, model, batch))

@@ -16,9 +16,9 @@ import pytest
 
 from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
-from serving.triton.ranker import start_ranker
-from serving.triton.repository import scorer_to_json, write_repository
+from serving.triton.repository import config_to_json, write_repository
 from serving.triton.server import TritonServer
+from serving.triton.start import start_models
 from streams.contract.columns import Jagged
 from streams.contract.errors import ConflictError, UnavailableError
 from streams.contract.features import FeatureBatch
@@ -164,14 +164,15 @@ def test_stopped_server_leaves_no_process(running: Running, tmp_path: Path) -> N
 def test_server_dies_with_the_process_that_started_it(running: Running, tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from serving.triton.ranker import start_ranker; from serving.triton.repository import scorer_from_json\n"
-        f"server = start_ranker(Path({str(tmp_path)!r}), scorer_from_json(sys.stdin.read()))\n"
+        "from serving.scorer.config import ScorerConfig; from serving.triton.start import start_models\n"
+        "from serving.triton.repository import config_from_json\n"
+        f"server = start_models(Path({str(tmp_path)!r}), config_from_json(sys.stdin.read(), ScorerConfig))\n"
         "print(server.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdin is not None
     assert parent.stdout is not None
-    parent.stdin.write(scorer_to_json(running.scorer))
+    parent.stdin.write(config_to_json(running.scorer))
     parent.stdin.close()
     pid = int(parent.stdout.readline())
     parent.kill()
@@ -186,7 +187,7 @@ def test_taken_port_raises_conflict_error_naming_it(running: Running, tmp_path: 
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConflictError, match=f"http_port.*{port}"):
-            start_ranker(tmp_path, running.scorer, TritonConfig(http_port=port))
+            start_models(tmp_path, running.scorer, TritonConfig(http_port=port))
 
 
 def test_model_that_cannot_be_loaded_raises_unavailable_error_with_the_servers_words(

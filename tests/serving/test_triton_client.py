@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -15,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.gateway.triton_client import RefusalError, TritonClient, TritonClientConfig
+from serving.gateway.triton_client import RefusalError, TritonClient, TritonClientConfig, encode_infer
 from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
 from serving.triton.server import TritonServer
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
 from streams.contract.features import FeatureTransform
-from streams.contract.wire import info_from, pack_probe, pack_request
+from streams.contract.recommend_wire import RecommendRequest, pack_recommend
+from streams.contract.wire import INPUTS, info_from, pack_probe, pack_request
 from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
 from tests.support.ports import free_ports
@@ -101,6 +103,17 @@ def answering(answer: bytes) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
+
+
+def test_tensors_travel_as_what_they_are() -> None:
+    request = pack_recommend(RecommendRequest(unit_id="ü", k=3))
+    tensors = {**pack_probe(), "request": request}
+    head_bytes, body = encode_infer(tensors)
+    inputs = json.loads(body[:head_bytes])["inputs"]
+    assert {each["name"]: each["datatype"] for each in inputs} == {**INPUTS, "request": "UINT8"}
+    assert inputs[-1]["shape"] == [1, request.size]
+    assert body.endswith(request.tobytes())
+    assert len(body) == head_bytes + sum(tensor.nbytes for tensor in tensors.values())
 
 
 @pytest.mark.triton

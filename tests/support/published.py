@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from serving.scorer.loader import UPDATES
+from serving.scorer.updates import UPDATES
 from streams.contract.bundles import bundle_keys, bundle_layout, encode_bundles
 from streams.contract.columns import Array
 from streams.contract.features import FeatureBatch, FeatureTransform

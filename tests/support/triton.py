@@ -15,8 +15,8 @@ from serving.gateway.triton_client import encode_infer
 from serving.scorer.config import ScorerConfig
 from serving.triton.config import TritonConfig
 from serving.triton.installation import find_installation
-from serving.triton.ranker import start_ranker
 from serving.triton.server import TritonServer
+from serving.triton.start import start_models
 from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.wire import NUMPY_DTYPES, Info, info_from, pack_probe
@@ -34,7 +34,7 @@ def need_triton() -> None:
 @contextmanager
 def ranker(folder: Path, scorer: ScorerConfig, *, triton: TritonConfig | None = None) -> Iterator[TritonServer]:
     """A Triton with the model `ranker`, stopped at the end."""
-    with start_ranker(folder, scorer, triton, environment={}) as server:
+    with start_models(folder, scorer, triton, environment={}) as server:
         yield server
 
 

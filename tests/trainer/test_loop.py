@@ -21,13 +21,14 @@ from streams.contract.examples import ExampleBatch, Mark
 from streams.contract.schema import parse_schema
 from streams.join.dead_letters import decode_dead_letter
 from streams.log.event_log import DEAD_LETTERS, EventLog, TopicPartition, open_log
+from streams.stopping import stopped_by_signals
 from streams.turns.source import SourceConfig
 from streams.versions.delta import Delta
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import SCHEMA, append_all, toy_batch, toy_recipe, toy_schema
 from trainer.admission import AdmissionConfig
 from trainer.learner import Learner
-from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress, stopped_by_signals
+from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress
 from trainer.model.dlrm import DlrmConfig
 from trainer.prepare import Preparer
 from trainer.vocabulary import VocabularyConfig

@@ -1,0 +1,30 @@
+"""A linear way from the history to the items, beside the language model's.
+
+scores_j = weight * sum over the history's items i of decay^(items behind i) * given_i . wanted_j
+
+B rows, T places, J items, r rank of the J x J weights that given and wanted stand for.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class HistoryPath(nn.Module):
+    """given (J, r): what an item in the history says; wanted (J, r): what is said of an item; weight and decay ()."""
+
+    def __init__(self, given: Tensor, wanted: Tensor, *, weight: float = 1.0, decay: float = 1.0) -> None:
+        super().__init__()
+        self.given = nn.Parameter(given, requires_grad=False)
+        self.wanted = nn.Parameter(wanted, requires_grad=False)
+        self.weight = nn.Parameter(torch.tensor(weight), requires_grad=False)
+        self.decay = nn.Parameter(torch.tensor(decay), requires_grad=False)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """(B, J) of item numbers (B, T), oldest first; a place with a number below 0 is no item."""
+        is_item = items >= 0
+        behind = is_item.flip(1).cumsum(1).flip(1) - is_item.long()
+        shares = torch.where(is_item, self.decay**behind, 0.0)
+        said = (shares.unsqueeze(-1) * nn.functional.embedding(items.clamp(min=0), self.given)).sum(1)
+        return self.weight * said @ self.wanted.T
