@@ -21,10 +21,23 @@ class HistoryPath(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight), requires_grad=False)
         self.decay = nn.Parameter(torch.tensor(decay), requires_grad=False)
 
+    @property
+    def rank(self) -> int:
+        """r."""
+        return int(self.given.shape[1])
+
     def forward(self, items: Tensor) -> Tensor:
         """(B, J) of item numbers (B, T), oldest first; a place with a number below 0 is no item."""
+        return self.scores_of(self.said(items))
+
+    def said(self, items: Tensor) -> Tensor:
+        """(B, r): what histories (B, T) say; an item that is newer than this way says nothing."""
         is_item = items >= 0
         behind = is_item.flip(1).cumsum(1).flip(1) - is_item.long()
-        shares = torch.where(is_item, self.decay**behind, 0.0)
-        said = (shares.unsqueeze(-1) * nn.functional.embedding(items.clamp(min=0), self.given)).sum(1)
+        shares = torch.where(is_item & (items < len(self.given)), self.decay**behind, 0.0)
+        places = items.clamp(min=0, max=len(self.given) - 1)
+        return (shares.unsqueeze(-1) * nn.functional.embedding(places, self.given)).sum(1)
+
+    def scores_of(self, said: Tensor) -> Tensor:
+        """(B, J) of what histories say (B, r)."""
         return self.weight * said @ self.wanted.T

@@ -49,11 +49,27 @@ class Models:
         hidden = hidden.float()
         return hidden if self.bias is None else torch.cat([hidden, torch.ones_like(hidden[..., :1])], -1)
 
-    def item_scores(self, batch: Batch) -> Tensor:
+    @property
+    def query_width(self) -> int:
+        """q."""
+        return self.backbone.width + (0 if self.path is None else self.path.rank)
+
+    def queries(self, batch: Batch) -> Tensor:
+        """(B, q) float32: what each row asks of the items: its last hidden state, and what its history says beside."""
+        hidden = batch.last(self.states(batch, self.collaborative)).float()
+        if self.path is None:
+            return hidden
+        return torch.cat([hidden, self.path.said(batch.tokens - self.vocabulary.first_item)], 1)
+
+    def scores_of(self, queries: Tensor) -> Tensor:
         """(B, J): what the language model gives each item as the next of each row, and the history beside it."""
-        hidden = self.for_item_head(batch.last(self.states(batch, self.collaborative)))
-        scores = hidden @ self.item_head().T
-        return scores if self.path is None else scores + self.path(batch.tokens - self.vocabulary.first_item)
+        hidden, said = queries.tensor_split([self.backbone.width], 1)
+        scores = self.for_item_head(hidden) @ self.item_head().T
+        return scores if self.path is None else scores + self.path.scores_of(said)
+
+    def item_scores(self, batch: Batch) -> Tensor:
+        """(B, J): each item as the next of each row."""
+        return self.scores_of(self.queries(batch))
 
     def learnt(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All that learns or is chosen, by name."""

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Writer
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import Models, build_models
 from streams.contract.errors import FormatError
 from streams.contract.recommender import BACKBONE, CATALOGUE, CONFIG, Item, pack_items, unpack_items
@@ -58,9 +59,20 @@ def unpack_programs(programs: Mapping[str, bytes], *, user_places: int, item_pla
         backbone, user_places, item_places,
         id_std=config.id_std, seed=0, device=config.device, bfloat16=config.bfloat16,
     )  # fmt: skip
+    models.path = _empty_path(learnt, models.device)
     _fill(models, learnt)
     writer = Writer(models.vocabulary, config.switches.wording, min(config.max_tokens, backbone.max_tokens))
     return Unpacked(models, writer, config, items)
+
+
+def _empty_path(learnt: Mapping[str, torch.Tensor], device: torch.device) -> HistoryPath | None:
+    """The history's way beside the language model, of the shape that was learnt, where one was."""
+    given, wanted = (learnt.get(f"path.{name}") for name in ("given", "wanted"))
+    if given is None or wanted is None:
+        return None
+    if given.ndim != 2 or given.shape != wanted.shape or not len(given):
+        raise FormatError("is no way from items to items", field="path", value=tuple(given.shape), remedy=_REMEDY)
+    return HistoryPath(torch.zeros_like(given), torch.zeros_like(wanted)).to(device)
 
 
 @torch.no_grad()

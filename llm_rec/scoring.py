@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from llm_rec.batches import Batch, batch_of, rows_sorted
+from llm_rec.batches import batch_of, rows_sorted
 from llm_rec.documents import Document, Writer, ordered
 from llm_rec.models import Models
 from llm_rec.switches import Switches
@@ -38,24 +38,17 @@ def history_prompts(
 @torch.no_grad()
 def score_prompts(models: Models, prompts: Sequence[Array]) -> Floats:
     """(B, J) float32: each item as the next behind each prompt."""
-    scores = np.empty((len(prompts), models.vocabulary.num_items), dtype=np.float32)
-    for rows, batch in _batches(models, prompts):
-        scores[rows] = models.item_scores(batch).cpu().numpy()
+    scores: Floats = models.scores_of(prompt_queries(models, prompts)).cpu().numpy()
     return scores
 
 
 @torch.no_grad()
-def prompt_states(models: Models, prompts: Sequence[Array]) -> Tensor:
-    """(B, d) float32: the last hidden state of each prompt."""
-    states = torch.empty(len(prompts), models.backbone.width, device=models.device)
-    for rows, batch in _batches(models, prompts):
-        states[torch.from_numpy(rows)] = batch.last(models.states(batch, models.collaborative)).float()
-    return states
-
-
-def _batches(models: Models, prompts: Sequence[Array]) -> Iterator[tuple[Array, Batch]]:
-    """(numbers of prompts, those prompts): rows of like length go together."""
+def prompt_queries(models: Models, prompts: Sequence[Array]) -> Tensor:
+    """(B, q) float32: what each prompt asks of the items. Rows of like length go together."""
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    queries = torch.empty(len(prompts), models.query_width, device=models.device)
     models.backbone.set_dropout(False)
     for rows in rows_sorted(lengths, max(1, _MOST_TOKENS // int(lengths.max(initial=1)))):
-        yield rows, batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
+        batch = batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
+        queries[torch.from_numpy(rows)] = models.queries(batch)
+    return queries

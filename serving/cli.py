@@ -18,6 +18,9 @@ from streams.command import Command, Result, table
 from streams.contract.errors import FreshetError, InputError
 from streams.contract.settings import settings_from
 
+_START_SECONDS = 120.0
+"""Triton with its models loaded: each is a process of its own that imports torch first."""
+
 
 def _configure_gateway(parser: ArgumentParser) -> None:
     known = settings_from()
@@ -65,7 +68,8 @@ def _configure_triton(parser: ArgumentParser) -> None:
                         help="of its wide layers; bfloat16 is faster with AMX and differs by about 1e-3")  # fmt: skip
     parser.add_argument("--recommender", action="store_true", help="serve the model `recommender` beside it")
     parser.add_argument("--recommender-threads", type=int, default=1, help="of its language model")
-    parser.add_argument("--recommender-device", default="cpu", help="where its language model computes: cpu or cuda")
+    parser.add_argument("--recommender-likes", type=int, default=0, metavar="N",
+                        help="newest likes that a prompt takes (default: as it was learnt)")  # fmt: skip
 
 
 def _triton(args: Namespace) -> Result:
@@ -83,8 +87,9 @@ def _triton(args: Namespace) -> Result:
     recommender = None
     if args.recommender:
         recommender = RecommenderConfig(log=args.log, redis=args.redis, num_threads=args.recommender_threads,
-                                        device=args.recommender_device)  # fmt: skip
-    config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port)
+                                        max_likes=args.recommender_likes)  # fmt: skip
+    config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port,
+                          start_timeout_seconds=_START_SECONDS)  # fmt: skip
     with start_models(args.dir, scorer, config, recommender=recommender) as server:
         while not stop.wait(0.2):
             if not server.running:

@@ -26,13 +26,17 @@ class RecommenderConfig:
     """Rows of users and histories; the items' rows are all held."""
     max_unknown_ids: int = 200_000
     max_states: int = 4096
-    """Last hidden states kept in this process; 0: none."""
+    """States of users kept in this process; 0: none."""
     state_seconds: float = 60.0
-    """How long a last hidden state is kept in Redis, for all who serve the model; 0: not at all."""
+    """How long a state is kept in Redis, for all who serve the model; 0: not at all."""
 
     # processor
     num_threads: int = 1
     device: str = "cpu"
+    """Where the language model computes, as PyTorch names it."""
+    max_likes: int = 0
+    """Of a history, the newest that go into a prompt: a forward pass takes as long as its longest prompt.
+    0: as many as prompts had where the generation was learnt."""
     warm_up_likes: tuple[int, ...] = (0, 8, 64)
 
     # patience
@@ -49,6 +53,6 @@ class RecommenderConfig:
         for name in ("max_hot_rows", "max_unknown_ids", "num_threads"):
             if getattr(self, name) < 1:
                 raise InputError("must be at least 1", field=name, value=getattr(self, name))
-        for name in ("max_states", "state_seconds"):
+        for name in ("max_states", "state_seconds", "max_likes"):
             if getattr(self, name) < 0:
                 raise InputError("must not be negative", field=name, value=getattr(self, name))

@@ -3,7 +3,8 @@
     place    0 ... U-1                 U ... U+C-1
     row      the users of this pass    items by number, those without a row zeros
 
-B users of a pass, at most U; C places for items, doubled when the catalogue outgrows them; d the width.
+B users of a pass, at most U; C places for items, doubled when the catalogue outgrows them; d the width of
+the language model, q that of a state.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from llm_rec.documents import ordered
 from llm_rec.packed import Unpacked, unpack_programs
-from llm_rec.scoring import history_prompts, prompt_states
+from llm_rec.scoring import history_prompts, prompt_queries
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 from streams.contract.recommender import CONFIG, Item
@@ -46,6 +47,11 @@ class LanguageModel:
         return self._models.backbone.width
 
     @property
+    def state_width(self) -> int:
+        """q: d, and behind it what a history says beside the language model, where there is a way for it."""
+        return self._models.query_width
+
+    @property
     def num_places(self) -> int:
         """C."""
         return self._models.vocabulary.num_items
@@ -68,7 +74,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def states(self, users: Sequence[Array | None], keys: Array, histories: Sequence[Array]) -> Tensor:
-        """Last hidden states (B, d) float32 behind the prompts of users, their rows (d + 1,), None: not known.
+        """States (B, q) float32 behind the prompts of users, their rows (d + 1,), None: not known.
 
         Histories are item numbers, oldest first. `keys` (B,) are ids of the users: what an order of a
         history that is random depends on, so that a prompt is the same in any company.
@@ -80,13 +86,18 @@ class LanguageModel:
         places = [None if row is None else place for place, row in enumerate(users)]
         in_order = [self._ordered(items, key) for items, key in zip(histories, keys.tolist(), strict=True)]
         prompts = history_prompts(self._writer, written, places, in_order, finetuned=self._finetuned)
-        return prompt_states(self._models, prompts)
+        return prompt_queries(self._models, prompts)
 
     @torch.no_grad()
     def logits(self, states: Tensor, num_items: int) -> Tensor:
         """(B, J) float32 of the first J items as the next like; -inf for those that are not ranked."""
-        items = self._models.collaborative.items[:num_items]
-        return torch.addmm(self._biases[:num_items], states, items.T)
+        hidden, said = states.tensor_split([self.width], 1)
+        items, path = self._models.collaborative.items[:num_items], self._models.path
+        logits = torch.addmm(self._biases[:num_items], hidden, items.T)
+        if path is not None:
+            beside = path.scores_of(said)[:, :num_items]
+            logits[:, : beside.shape[1]] += beside
+        return logits
 
     def _ordered(self, items: Array, key: int) -> Array:
         rng = np.random.default_rng([self._switches.eval_seed, key & 0xFFFF_FFFF])

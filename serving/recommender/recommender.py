@@ -50,11 +50,13 @@ class Store(Fetcher, Asks, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One request of a pass: what is known of the user, the history (H,) that counts, and what is to be said."""
+    """One request of a pass: what is known of the user, the history (H,) that counts, what of it goes into the prompt
+    (P,), what its state goes by, and what is to be said."""
 
     request: RecommendRequest
     user: KnownUser
     history: Array
+    prompted: Array
     digest: bytes
     flags: tuple[str, ...]
 
@@ -111,7 +113,7 @@ class Recommender(Live[ServedRecommender]):
         timeout_seconds = self._config.catch_up_timeout_seconds
         users, num_asked = known_users(served, requests, self._store, timeout_seconds)
         # No version is applied from here on.
-        asked = [_asked(served, request, user) for request, user in zip(requests, users, strict=True)]
+        asked = [self._asked(served, request, user) for request, user in zip(requests, users, strict=True)]
         states, cached = self._states_of(served, asked, computed)
         logits = served.language_model.logits(states, len(served.catalogue))
         excluded = [
@@ -128,18 +130,31 @@ class Recommender(Live[ServedRecommender]):
             for each, (numbers, scores) in zip(asked, lists, strict=True)
         ]
 
+    def _asked(self, served: ServedRecommender, request: RecommendRequest, user: KnownUser) -> _Asked:
+        flags = list(user.flags)
+        history = user.likes
+        if request.history is not None:
+            history = served.catalogue.numbers_of(request.history)
+            if len(history) < len(request.history):
+                flags.append(UNKNOWN_ITEMS)
+        if user.row is None and not user.flags and not len(user.likes):
+            flags.append(UNKNOWN_USER)
+        prompted = history[-self._config.max_likes :]  # all of it where that is 0
+        digest = digest_of(served.manifest, user, prompted)
+        return _Asked(request, user, history, prompted, digest, tuple(flags))
+
     def _states_of(
         self, served: ServedRecommender, asked: Sequence[_Asked], computed: dict[bytes, Array]
     ) -> tuple[Tensor, set[bytes]]:
-        """States (B, d), and the digests of those that were computed before."""
-        found = self._states.find([each.digest for each in asked], served.language_model.width)
+        """States (B, q), and the digests of those that were computed before."""
+        found = self._states.find([each.digest for each in asked], served.language_model.state_width)
         cached = set(found)
         fresh = list({each.digest: each for each in asked if each.digest not in found}.values())
         if fresh:
             states = served.language_model.states(
                 [each.user.row for each in fresh],
                 np.array([each.user.key for each in fresh], dtype=np.int64),
-                [each.history for each in fresh],
+                [each.prompted for each in fresh],
             )
             new = dict(zip([each.digest for each in fresh], states.cpu().numpy(), strict=True))
             self._states.hold(new)
@@ -187,18 +202,6 @@ def _without_model(request: RecommendRequest | Refusal) -> Result:
     if isinstance(request, Refusal):
         return request
     return Refusal(f"{NOT_READY}: no generation is loaded yet") if request.k else RecommendAnswer(items=[])
-
-
-def _asked(served: ServedRecommender, request: RecommendRequest, user: KnownUser) -> _Asked:
-    flags = list(user.flags)
-    history = user.likes
-    if request.history is not None:
-        history = served.catalogue.numbers_of(request.history)
-        if len(history) < len(request.history):
-            flags.append(UNKNOWN_ITEMS)
-    if user.row is None and not user.flags and not len(user.likes):
-        flags.append(UNKNOWN_USER)
-    return _Asked(request, user, history, digest_of(served.manifest, user, history), tuple(flags))
 
 
 def _items(served: ServedRecommender, request: RecommendRequest, numbers: Array, scores: Array) -> list[RankedItem]:

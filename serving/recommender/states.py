@@ -1,6 +1,6 @@
-"""Last hidden states computed before: in this process, and in Redis for all who serve the model.
+"""States of users computed before: in this process, and in Redis for all who serve the model.
 
-    freshet:MODEL:state:DIGEST      state (d,) float32, for a while
+    freshet:MODEL:state:DIGEST      state (q,) float32, for a while
 
 The digest is of everything that a state follows from: the version, the user's key where the user has a
 row, and the history. So what is found was computed by exactly the version that asks.

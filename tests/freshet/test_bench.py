@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import overheads
+from bench import overheads, recommend_pass
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.load import Target, measure
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
@@ -186,3 +186,11 @@ def test_memory_of_a_process_with_a_child_counts_both() -> None:
 def samples_of(num_events: list[int], resident: dict[str, list[float]]) -> Samples:
     """Half of each resident size is anonymous."""
     return Samples(num_events, {name: [Memory(size, size / 2) for size in sizes] for name, sizes in resident.items()})
+
+
+def test_recommend_pass_of_a_tiny_model_tells_each_part_by_users_a_pass() -> None:
+    found = recommend_pass.run(quick=True)["passes"]
+    assert [each["users"] for each in found] == [1, 4]
+    for each in found:
+        assert {"pass_ms", "forward_ms", "ranking_ms", "num_items", "backbone"} <= set(each)
+        assert len(each["pass_rounds"]) == 2

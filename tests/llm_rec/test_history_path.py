@@ -25,3 +25,8 @@ def test_padding_changes_nothing() -> None:
     path = HistoryPath(GIVEN, WANTED, decay=0.7)
     padded = path(torch.tensor([[0, 2, PADDING, PADDING]]))
     assert torch.equal(padded, path(torch.tensor([[0, 2]])))
+
+
+def test_item_that_came_later_says_nothing_and_is_newer_than_those_before_it() -> None:
+    path = HistoryPath(GIVEN, WANTED, decay=0.5)
+    assert path(torch.tensor([[0, 3]])).tolist() == [[0.5, 0.0, 0.5]]

@@ -8,6 +8,7 @@ import torch
 from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec_recipes import cllm4rec_small
 from llm_rec.config import Cllm4recConfig
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import Models, build_models
 from llm_rec.packed import pack_programs, unpack_programs
 from streams.contract.errors import FormatError
@@ -42,6 +43,15 @@ def test_what_the_language_model_learnt_comes_back_and_rows_are_zero() -> None:
     for name, parameter in back.models.learnt():
         if name.startswith("backbone."):
             assert torch.equal(parameter, learnt[name]), name
+
+
+def test_way_of_the_history_comes_back() -> None:
+    models = _models(_config())
+    models.path = HistoryPath(torch.randn(2, 3), torch.randn(2, 3), weight=4.0, decay=0.7)
+    back = unpack_programs(pack_programs(_config(), models, ITEMS), user_places=1, item_places=5).models.path
+    assert back is not None
+    for name, parameter in models.path.named_parameters():
+        assert torch.equal(back.get_parameter(name), parameter), name
 
 
 @pytest.mark.parametrize("damage", [{"config": b"{"}, {"backbone": b"x"}, {"catalogue": b"\x01"}])

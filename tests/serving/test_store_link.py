@@ -90,3 +90,17 @@ def test_distinct_gives_each_key_once() -> None:
     tables, values = np.array([1, 0, 1, 1], dtype=np.int16), ids(5, 5, 5, 4)
     places = distinct(tables, values)
     assert sorted(zip(tables[places].tolist(), values[places].tolist(), strict=True)) == [(0, 5), (1, 4), (1, 5)]
+
+
+def test_other_commands_are_asked_on_the_same_way_which_the_first_failure_closes() -> None:
+    with valkey_server() as server:
+        link = StoreLink(server.address, "ads")
+        with pytest.raises(UnavailableError):
+            link.ask([("GET", "a")])
+        link.live_generation()
+        assert link.ask([("SET", "a", b"1"), ("GET", "a")]) == [b"OK", b"1"]
+        server.kill()
+        with pytest.raises(UnavailableError):
+            link.ask([("GET", "a")])
+        assert not link.available
+        link.close()

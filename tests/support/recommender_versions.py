@@ -12,6 +12,7 @@ from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec_recipes import cllm4rec_small
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Writer
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import Models, build_models
 from llm_rec.packed import pack_programs
 from llm_rec.scoring import history_prompts, score_prompts
@@ -57,6 +58,8 @@ class PublishedRecommender:
     seed: int = 0
     """What the language model's own weights are moved by: generations of two seeds score differently."""
     config: Cllm4recConfig = field(default_factory=small_config)
+    path_rank: int = 0
+    """Of the history's way beside the language model; 0: none."""
 
     def __post_init__(self) -> None:
         self.width = load_backbone(self.config.backbone).width
@@ -198,7 +201,16 @@ class PublishedRecommender:
         with torch.no_grad():
             for _, parameter in models.backbone.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        models.path = self._path(max(num_items, len(self.catalogue)), generator) if self.path_rank else None
         return models
+
+    def _path(self, num_items: int, generator: torch.Generator) -> HistoryPath:
+        """A random way for the items of the start; those that came later have none."""
+        later = torch.zeros(num_items - len(self.catalogue), self.path_rank)
+        sides = [
+            torch.cat([torch.randn(len(self.catalogue), self.path_rank, generator=generator), later]) for _ in range(2)
+        ]
+        return HistoryPath(*sides, weight=0.7, decay=0.8)
 
 
 _NOTHING: Array = np.zeros(0, dtype=np.int64)

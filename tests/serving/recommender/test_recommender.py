@@ -58,6 +58,15 @@ def test_history_of_the_request_stands_in_the_place_of_the_streams(model: Publis
     assert answer.flags == [UNKNOWN_ITEMS]
 
 
+def test_prompt_may_be_kept_short_and_older_likes_are_not_recommended_all_the_same(
+    model: PublishedRecommender, start: Start
+) -> None:
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 5, 1]})
+    answer = answer_of(start(2, max_likes=2), "ann", 8)
+    assert_recommends(answer, expected_items(model, "ann", 8, history=[5, 1], exclude=[2]))
+
+
 def test_user_of_whom_nothing_is_known_is_served_by_the_history_and_flagged(
     model: PublishedRecommender, start: Start
 ) -> None:
@@ -102,6 +111,22 @@ def test_features_come_where_they_are_asked_for(model: PublishedRecommender, sta
     assert [item.features for item in answer_of(service, "ann", 2).items] == [None, None]
     for item in answer_of(service, "ann", 3, with_features=True).items:
         assert item.features == {"category": item.item_id}
+
+
+def test_what_the_history_says_beside_the_language_model_counts_and_new_items_do_without(
+    log: EventLog, store: RowStore, start: Start
+) -> None:
+    model = PublishedRecommender(log, store, items_named(*"abcdef"), path_rank=3)
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 6, 0]}, new_items=items_named("g", "h"), items=model.random_rows([6, 7], 4))
+    service = start(2)
+    answer, again = answer_of(service, "ann", 8), answer_of(service, "ann", 8)
+    assert_recommends(answer, expected_items(model, "ann", 8))
+    assert again.flags == [CACHED_STATE]
+    assert again.items == answer.items
+    model.path_rank = 0
+    without = dict(expected_items(model, "ann", 8))
+    assert max(abs(without[item.item_id] - item.score) for item in answer.items) > 0.1
 
 
 def test_item_without_a_row_is_not_ranked(model: PublishedRecommender, start: Start) -> None:

@@ -137,7 +137,8 @@ def test_in_process_it_answers_by_the_same_tensors_and_refuses_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"log": ""}, {"redis": ""}, {"max_hot_rows": 0}, {"num_threads": 0}, {"state_seconds": -1.0}]
+    "changes",
+    [{"log": ""}, {"redis": ""}, {"max_hot_rows": 0}, {"num_threads": 0}, {"state_seconds": -1.0}, {"max_likes": -1}],
 )
 def test_settings_that_cannot_be_are_refused_by_name(config: RecommenderConfig, changes: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(changes))):

@@ -1,18 +1,18 @@
-"""A real Triton with the models `ranker` and `recommender`, on a real log and a real store."""
+"""`freshet triton --recommender` on a real log and a real store: a Triton with both models."""
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from serving.recommender.config import RecommenderConfig
-from serving.scorer.config import ScorerConfig
-from serving.triton.server import TritonServer
-from serving.triton.start import start_models
+from freshet.processes import freshet_command
+from serving.triton.control import http_ok
 from streams.contract.recommend_wire import (
     RECOMMENDER,
     RecommendAnswer,
@@ -22,6 +22,7 @@ from streams.contract.recommend_wire import (
 )
 from streams.log.event_log import open_log
 from streams.store.row_store import RowStore, open_row_store
+from tests.support.ports import free_ports
 from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.recommending import assert_recommends, expected_items, request_of
 from tests.support.triton import BlockingClient, need_triton
@@ -33,8 +34,8 @@ pytestmark = pytest.mark.triton
 class RecommenderClient:
     """One connection to the model. For one thread."""
 
-    def __init__(self, server: TritonServer) -> None:
-        self._client = BlockingClient(server.http_address, RECOMMENDER)
+    def __init__(self, http_port: int) -> None:
+        self._client = BlockingClient(f"127.0.0.1:{http_port}", RECOMMENDER)
 
     def ask(self, request: RecommendRequest) -> RecommendAnswer | str:
         """The answer, or why there is none."""
@@ -65,9 +66,28 @@ class RecommenderClient:
 class Running:
     """A Triton that serves a recommender whose versions the test publishes."""
 
-    server: TritonServer
+    http_port: int
+    metrics_port: int
     model: PublishedRecommender
     store: RowStore
+
+
+@contextmanager
+def stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, ended as an operator ends it."""
+    try:
+        yield process
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_ready(process: subprocess.Popen[bytes], http_port: int) -> bool:
+    """Whether all models are loaded; the process must live."""
+    assert process.poll() is None
+    return http_ok(f"127.0.0.1:{http_port}", "/v2/health/ready")
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +98,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         log = open_log(f"embedded:{folder / 'log'}")
         store = open_row_store(redis.address, model=RECOMMENDER, password="")
         model = PublishedRecommender(log, store, items_named(*"abcdefgh"))
-        scorer = ScorerConfig(log=log.address, redis=redis.address)
-        recommender = RecommenderConfig(log=log.address, redis=redis.address, live_poll_seconds=0.02)
-        with start_models(folder / "run", scorer, environment={}, recommender=recommender) as server:
-            client = RecommenderClient(server)
+        http_port, grpc_port, metrics_port = free_ports(3)
+        command = freshet_command(
+            "triton", "--log", log.address, "--redis", redis.address, "--recommender", "--dir", str(folder / "run"),
+            "--http-port", str(http_port), "--grpc-port", str(grpc_port), "--metrics-port", str(metrics_port),
+        )  # fmt: skip
+        with stopped_at_the_end(subprocess.Popen(command)) as process:
+            wait_until(lambda: is_ready(process, http_port), "Triton was not ready", 120)
+            client = RecommenderClient(http_port)
             refused = client.ask(request_of("ann"))
             assert isinstance(refused, str)
             assert refused.startswith("not_ready: ")
@@ -89,14 +113,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             model.begin(users=["ann"])
             client.wait_for(1, 1)
             client.close()
-            yield Running(server, model, store)
+            yield Running(http_port, metrics_port, model, store)
         store.close()
         log.close()
 
 
 @pytest.fixture
 def client(running: Running) -> Iterator[RecommenderClient]:
-    opened = RecommenderClient(running.server)
+    opened = RecommenderClient(running.http_port)
     yield opened
     opened.close()
 
@@ -125,7 +149,7 @@ def test_requests_at_once_are_answered_each_with_its_own_items(running: Running)
     failures: list[str] = []
 
     def ask(number: int) -> None:
-        client = RecommenderClient(running.server)
+        client = RecommenderClient(running.http_port)
         for _ in range(10):
             answer = client.answer(request_of("ann", number + 1, history=["abcdefgh"[number]]))
             try:
@@ -150,7 +174,7 @@ def test_malformed_request_is_refused_with_the_fields_name(client: RecommenderCl
 
 def test_metrics_of_both_models_stand_on_tritons_page(running: Running) -> None:
     def are_shown() -> bool:
-        with urllib.request.urlopen(f"http://{running.server.metrics_address}/metrics") as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.metrics_port}/metrics") as page:
             text = page.read().decode()
         return f"freshet_recommender_version {running.model.version}" in text and "freshet_scorer_version 0" in text
 
