@@ -56,9 +56,8 @@ def _item_knn() -> Recipe:
 
 
 def _ease() -> Recipe:
-    return Recipe(
-        candidates={f"l2 {each:g}": partial(Ease, EaseConfig(l2=each)) for each in (50.0, 200.0, 800.0, 3200.0)}
-    )
+    weights = (10.0, 50.0, 200.0, 800.0, 3200.0)
+    return Recipe(candidates={f"l2 {each:g}": partial(Ease, EaseConfig(l2=each)) for each in weights})
 
 
 def _multi_vae() -> Recipe:
