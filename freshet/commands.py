@@ -30,9 +30,7 @@ from streams.replay import in_time_order
 
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
-BENCHES = (
-    "serve", "train", "publish", "soak", "future", "overheads", "recommend", "recommend-pass", "recommend-serve",
-)  # fmt: skip
+BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend", "recommend-pass", "recommend-serve")
 
 
 def _add_addresses(parser: ArgumentParser) -> None:

@@ -42,6 +42,27 @@ def _render_train(result: Result) -> str:
     )
 
 
+def _configure_rows(parser: ArgumentParser) -> None:
+    parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR",
+                        help="what `freshet recommender train` wrote")  # fmt: skip
+    parser.add_argument("--schema", type=Path, required=True, help="the CTR model's feature schema (TOML)")
+    parser.add_argument("--item-feature", default=None, metavar="NAME", help="the feature that holds an item's name")
+    parser.add_argument("--user-feature", default=None, metavar="NAME", help="the feature that holds a user's name")
+    parser.add_argument("--deviation", type=float, default=0.05, metavar="S", help="root mean square of the entries")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for `freshet train --starting-rows`")
+
+
+def _rows(args: Namespace) -> Result:
+    from llm_rec.starting_rows import export
+
+    return export(args)
+
+
+def _render_rows(result: Result) -> str:
+    rows = ", ".join(f"{count} of table {table}" for table, count in result["rows"].items())
+    return f"{rows} in {result['out']}"
+
+
 def _configure_learn(parser: ArgumentParser) -> None:
     add_log(parser)
     parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR", help="what `train` wrote")
@@ -91,38 +112,17 @@ def _render_learn(result: Result) -> str:
     )
 
 
-def _configure_rows(parser: ArgumentParser) -> None:
-    parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR",
-                        help="what `freshet recommender train` wrote")  # fmt: skip
-    parser.add_argument("--schema", type=Path, required=True, help="the CTR model's feature schema (TOML)")
-    parser.add_argument("--item-feature", default=None, metavar="NAME", help="the feature that holds an item's name")
-    parser.add_argument("--user-feature", default=None, metavar="NAME", help="the feature that holds a user's name")
-    parser.add_argument("--deviation", type=float, default=0.05, metavar="S", help="root mean square of the entries")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for `freshet train --starting-rows`")
-
-
-def _rows(args: Namespace) -> Result:
-    from llm_rec.starting_rows import export
-
-    return export(args)
-
-
-def _render_rows(result: Result) -> str:
-    rows = ", ".join(f"{count} of table {table}" for table, count in result["rows"].items())
-    return f"{rows} in {result['out']}"
-
-
 COMMANDS = [
     Command(name="recommender train", help="Fits the language-model recommender on a data set of likes.",
             examples=("freshet recommender train --data movielens:DIR --out .freshet/recommender",
                       "freshet recommender train --data movielens:DIR --split time --out DIR --json"),
             configure=_configure_train, run=_train, render=_render_train),
-    Command(name="recommender learn", help="Runs the recommender's continual learner, until its stream ends.",
-            examples=("freshet recommender learn --from DIR --log embedded:.freshet/log --redis redis://HOST:6379",
-                      "freshet recommender learn --from DIR --checkpoints DIR2 --resume --until-end --json"),
-            configure=_configure_learn, run=_learn, render=_render_learn),
     Command(name="recommender rows", help="Writes a recommender's embeddings as first rows of the CTR model.",
             examples=("freshet recommender rows --from DIR --schema streams/schemas/movielens.toml "
                       "--item-feature movie_id --out rows.safetensors",),
             configure=_configure_rows, run=_rows, render=_render_rows),
+    Command(name="recommender learn", help="Runs the recommender's continual learner, until its stream ends.",
+            examples=("freshet recommender learn --from DIR --log embedded:.freshet/log --redis redis://HOST:6379",
+                      "freshet recommender learn --from DIR --checkpoints DIR2 --resume --until-end --json"),
+            configure=_configure_learn, run=_learn, render=_render_learn),
 ]  # fmt: skip
