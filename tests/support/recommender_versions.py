@@ -69,6 +69,8 @@ class PublishedRecommender:
     config: Cllm4recConfig = field(default_factory=small_config)
     path_rank: int = 0
     """Of the history's way beside the language model; 0: none."""
+    learnt: Models | None = None
+    """What the generation's programs hold in the place of random weights; `expected` knows nothing of it."""
 
     def __post_init__(self) -> None:
         self.width = load_backbone(self.config.backbone).width
@@ -78,10 +80,10 @@ class PublishedRecommender:
         self.user_rows: dict[str, Array] = {}
         self.histories: dict[str, Array] = {}
         self.update: ModelUpdate | None = None
+        programs = pack_programs(self.config, self.learnt or self._models(0), self.catalogue)
         self._committer = Committer(PublishTarget(
-            log=self.log, store=self.store, schema=self.schema, network={},
-            programs=pack_programs(self.config, self._models(0), self.catalogue), topic=RECOMMENDER_UPDATES,
-            recipe=self.config.name, new_generation=True,
+            log=self.log, store=self.store, schema=self.schema, network={}, programs=programs,
+            topic=RECOMMENDER_UPDATES, recipe=self.config.name, new_generation=True,
         ))  # fmt: skip
 
     @property
