@@ -120,6 +120,8 @@ class TransformersBackbone:
         self._causal.requires_grad_(config.trainable)
         if config.lora_rank:
             add_adapters(self._body, config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        # Kept by name: whoever goes on from a learnt model may hold still what its training moved.
+        self._learnt = {name for name, held in self._causal.named_parameters() if held.requires_grad}
         self._causal.eval()
 
     @property
@@ -159,7 +161,7 @@ class TransformersBackbone:
         return weight
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        yield from ((name, held) for name, held in self._causal.named_parameters() if held.requires_grad)
+        yield from ((name, held) for name, held in self._causal.named_parameters() if name in self._learnt)
 
     def set_dropout(self, on: bool) -> None:
         self._causal.train(on)

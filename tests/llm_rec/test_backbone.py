@@ -73,6 +73,14 @@ def test_a_trainable_model_names_what_learns() -> None:
     assert all(parameter.requires_grad for parameter in named.values())
 
 
+def test_what_has_learnt_keeps_its_name_when_it_is_held_still() -> None:
+    backbone = load_backbone(BackboneConfig(kind="tiny", trainable=True))
+    named = dict(backbone.parameters())
+    for parameter in named.values():
+        parameter.requires_grad_(False)
+    assert dict(backbone.parameters()).keys() == named.keys()
+
+
 def test_dropout_acts_when_it_is_set_and_not_before() -> None:
     backbone = load_backbone(CONFIGS[1])
     embeddings = torch.randn(1, 4, 32)
