@@ -19,6 +19,7 @@ from bench.machine import describe
 from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec_recipes import cllm4rec, cllm4rec_small
 from llm_rec.config import Cllm4recConfig
+from llm_rec.history_path import HistoryPath
 from llm_rec.models import build_models
 from llm_rec.packed import pack_programs
 from serving.recommender.catalogue import Catalogue
@@ -74,7 +75,8 @@ def subjects(*, quick: bool) -> list[tuple[Cllm4recConfig, int]]:
 
 
 def pass_times(recipe: Cllm4recConfig, num_items: int, config: PassConfig) -> list[dict[str, Any]]:
-    """One entry a batch size: `users`, and `pass_ms`, `forward_ms`, `ranking_ms` with every round's `pass_rounds`."""
+    """One entry a batch size: `users`, and `pass_ms`, `forward_ms`, `ranking_ms`, `processor_ms` of a pass, and every
+    round's `pass_rounds`."""
     torch.set_num_threads(1)
     served = random_generation(recipe, num_items)
     recommender = Recommender(
@@ -92,6 +94,9 @@ def random_generation(recipe: Cllm4recConfig, num_items: int) -> ServedRecommend
     """A served recommender of random weights: how long it takes depends on shapes alone, not on what was learnt."""
     backbone = load_backbone(recipe.backbone)
     models = build_models(backbone, 0, 0, id_std=recipe.id_std, seed=0, device="cpu", bfloat16=False)
+    if recipe.fusion is not None:
+        sides = (torch.randn(num_items, recipe.fusion.rank) for _ in range(2))
+        models.path = HistoryPath(*sides, weight=0.01)
     programs = pack_programs(recipe, models, [Item(f"i{number}") for number in range(num_items)])
     language_model, items = load_language_model(programs, max_users=MAX_USERS, device="cpu")
     schema = recommender_schema(language_model.width)
@@ -110,7 +115,7 @@ def random_generation(recipe: Cllm4recConfig, num_items: int) -> ServedRecommend
 
 def _times(recommender: Recommender, served: ServedRecommender, users: int, config: PassConfig) -> dict[str, Any]:
     rng = np.random.default_rng(users)
-    parts: dict[str, list[float]] = {"pass": [], "forward": [], "ranking": []}
+    parts: dict[str, list[float]] = {"pass": [], "forward": [], "ranking": [], "processor": []}
     for _ in range(config.rounds):
         likes = rng.integers(0, len(served.catalogue), size=(config.repeats, users, config.likes))
         for name, each in zip(parts, _round(recommender, served, likes, config), strict=True):
@@ -121,16 +126,18 @@ def _times(recommender: Recommender, served: ServedRecommender, users: int, conf
 
 def _round(
     recommender: Recommender, served: ServedRecommender, likes: Array, config: PassConfig
-) -> tuple[list[float], list[float], list[float]]:
-    """Times in ms of pass, forward and ranking for likes (repeats, users, H); every pass has histories of its own."""
-    passes, forwards, rankings = [], [], []
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Times in ms of pass, forward, ranking, and processor time of the pass, for likes (repeats, users, H); every pass
+    has histories of its own."""
+    passes, forwards, rankings, processor = [], [], [], []
     language_model, num_items = served.language_model, len(served.catalogue)
     nobody, keys = [None] * likes.shape[1], np.zeros(likes.shape[1], dtype=np.int64)
     for histories in likes:
         requests = _requests(histories, config.k)
-        began = time.perf_counter()
+        began, began_processor = time.perf_counter(), time.process_time()
         answers = recommender.score(requests)
         passes.append(_milliseconds_since(began))
+        processor.append(1000 * (time.process_time() - began_processor))
         assert all(isinstance(answer, RecommendAnswer) and answer.items for answer in answers)
         began = time.perf_counter()
         states = language_model.states(nobody, keys, list(histories))
@@ -138,7 +145,7 @@ def _round(
         began = time.perf_counter()
         best(language_model.logits(states, num_items), list(histories), config.k)
         rankings.append(_milliseconds_since(began))
-    return passes, forwards, rankings
+    return passes, forwards, rankings, processor
 
 
 def _requests(histories: Array, k: int) -> list[dict[str, Array]]:

@@ -18,6 +18,7 @@ from streams.contract.columns import Array
 
 _PADDING = 0
 _WINDOW_BATCHES = 16
+_MOST_PADDED = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,22 @@ def rows_as_listed(num_rows: int, batch_size: int) -> list[Array]:
 def rows_sorted(lengths: Array, batch_size: int) -> list[Array]:
     """Row numbers of each batch, shortest rows first."""
     return _cut(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def rows_of_like_length(lengths: Array, most_tokens: int) -> list[Array]:
+    """Row numbers of each batch, shortest rows first.
+
+    The longest of a batch is at most half as long again as the shortest, and a batch has at most
+    `most_tokens`, padding and all, or one row.
+    """
+    batches: list[list[int]] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        rows, length = batches[-1] if batches else [], lengths[row]
+        if rows and length <= _MOST_PADDED * lengths[rows[0]] and length * (len(rows) + 1) <= most_tokens:
+            rows.append(row)
+        else:
+            batches.append([row])
+    return [np.array(rows, dtype=np.int64) for rows in batches]
 
 
 def rows_by_length(lengths: Array, batch_size: int, rng: np.random.Generator) -> list[Array]:

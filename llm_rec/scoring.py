@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_rec.batches import batch_of, rows_sorted
+from llm_rec.batches import batch_of, rows_of_like_length
 from llm_rec.documents import Document, Writer, ordered
 from llm_rec.models import Models
 from llm_rec.switches import Switches
@@ -48,7 +48,7 @@ def prompt_queries(models: Models, prompts: Sequence[Array]) -> Tensor:
     lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
     queries = torch.empty(len(prompts), models.query_width, device=models.device)
     models.backbone.set_dropout(False)
-    for rows in rows_sorted(lengths, max(1, _MOST_TOKENS // int(lengths.max(initial=1)))):
+    for rows in rows_of_like_length(lengths, _MOST_TOKENS):
         batch = batch_of([Document(prompts[row], _NOTHING) for row in rows], models.device)
         queries[torch.from_numpy(rows)] = models.queries(batch)
     return queries

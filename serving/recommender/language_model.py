@@ -36,6 +36,8 @@ class LanguageModel:
         self._writer = unpacked.writer
         self._switches = unpacked.config.switches
         self._finetuned = unpacked.config.schedule.finetuning_epochs > 0
+        self.names_users = unpacked.config.schedule.anonymous_share < 1
+        """Whether prompts name the user: where training never did, no user's row has learnt anything."""
         # What texts taught stands in the items' rows by now, and would double the table.
         self._models.content = self._models.collaborative
         self._models.collaborative.table.requires_grad_(False)

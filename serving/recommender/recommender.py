@@ -137,7 +137,8 @@ class Recommender(Live[ServedRecommender]):
             history = served.catalogue.numbers_of(request.history)
             if len(history) < len(request.history):
                 flags.append(UNKNOWN_ITEMS)
-        if user.row is None and not user.flags and not len(user.likes):
+        needs_row = served.language_model.names_users or request.history is None
+        if needs_row and user.row is None and not len(user.likes) and not user.flags:
             flags.append(UNKNOWN_USER)
         prompted = history[-self._config.max_likes :]  # all of it where that is 0
         digest = digest_of(served.manifest, user, prompted)

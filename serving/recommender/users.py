@@ -21,7 +21,8 @@ _NOTHING: Array = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class KnownUser:
-    """key: the user's id; row (D,), None where there is none; likes (H,): what the stream has seen, oldest first."""
+    """key: the user's id; row (D,), None where there is none or prompts name no users; likes (H,): what the stream
+    has seen, oldest first, none where the request has a history of its own."""
 
     key: int
     row: Array | None
@@ -35,9 +36,10 @@ def known_users(
 ) -> tuple[list[KnownUser], int]:
     """(a user a request, rows asked for). Under the recommender's lock; versions may be applied within, none behind."""
     keys = user_keys([request.unit_id for request in requests])
+    wants_row = np.full(len(keys), served.language_model.names_users)
     wants_likes = np.array([request.history is None for request in requests], dtype=np.bool_)
     tables = np.repeat(np.array([served.users_table, served.histories_table], dtype=np.int16), len(keys))
-    ids, wanted = np.tile(keys, 2), np.concatenate([np.ones(len(keys), dtype=np.bool_), wants_likes])
+    ids, wanted = np.tile(keys, 2), np.concatenate([wants_row, wants_likes])
     slots = np.full(len(ids), -1, dtype=np.int32)
     served.rows.begin_batch()
     slots[wanted] = served.rows.lookup(tables[wanted], ids[wanted])

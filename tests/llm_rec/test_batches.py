@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from llm_rec.batches import batch_of, rows_as_listed, rows_by_length, rows_sorted
+from llm_rec.batches import batch_of, rows_as_listed, rows_by_length, rows_of_like_length, rows_sorted
 from llm_rec.documents import Document
 from streams.contract.columns import Array
 
@@ -43,3 +43,14 @@ def test_rows_by_length_are_drawn_from_the_generator() -> None:
     first, again, other = (rows_by_length(lengths, 8, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_rows_of_like_length_hold_every_row_once_and_neither_pad_nor_take_too_much() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, size=300)
+    batches = rows_of_like_length(lengths, 500)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(300))
+    for rows in batches:
+        assert lengths[rows].max() <= 1.5 * lengths[rows].min()
+        assert len(rows) * lengths[rows].max() <= 500
+    assert [rows.tolist() for rows in rows_of_like_length(np.array([9, 900, 10]), 100)] == [[0, 2], [1]]
+    assert rows_of_like_length(np.zeros(0, dtype=np.int64), 100) == []

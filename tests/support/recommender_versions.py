@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from llm_rec.backbone import BackboneConfig, load_backbone
-from llm_rec.cllm4rec_recipes import cllm4rec_small
+from llm_rec.cllm4rec_recipes import cllm4rec_small, cllm4rec_small_paper
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Writer
 from llm_rec.history_path import HistoryPath
@@ -38,9 +38,18 @@ WIDTH = 16
 
 
 def small_config() -> Cllm4recConfig:
-    """A GPT-2-shaped model, random from a seed, that ranks after a fine-tuning prompt."""
+    """A GPT-2-shaped model, random from a seed, that ranks after a fine-tuning prompt, which names the user."""
+    return _small(cllm4rec_small_paper())
+
+
+def nameless_config() -> Cllm4recConfig:
+    """One that ranks after the history alone, whoever the user is."""
+    return _small(cllm4rec_small())
+
+
+def _small(recipe: Cllm4recConfig) -> Cllm4recConfig:
     shape = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=WIDTH, layers=1, heads=2, positions=128)
-    return replace(cllm4rec_small(), backbone=shape, max_tokens=120)
+    return replace(recipe, backbone=shape, max_tokens=120)
 
 
 def items_named(*names: str) -> list[Item]:
@@ -60,6 +69,8 @@ class PublishedRecommender:
     config: Cllm4recConfig = field(default_factory=small_config)
     path_rank: int = 0
     """Of the history's way beside the language model; 0: none."""
+    learnt: Models | None = None
+    """What the generation's programs hold in the place of random weights; `expected` knows nothing of it."""
 
     def __post_init__(self) -> None:
         self.width = load_backbone(self.config.backbone).width
@@ -69,10 +80,10 @@ class PublishedRecommender:
         self.user_rows: dict[str, Array] = {}
         self.histories: dict[str, Array] = {}
         self.update: ModelUpdate | None = None
+        programs = pack_programs(self.config, self.learnt or self._models(0), self.catalogue)
         self._committer = Committer(PublishTarget(
-            log=self.log, store=self.store, schema=self.schema, network={},
-            programs=pack_programs(self.config, self._models(0), self.catalogue), topic=RECOMMENDER_UPDATES,
-            recipe=self.config.name, new_generation=True,
+            log=self.log, store=self.store, schema=self.schema, network={}, programs=programs,
+            topic=RECOMMENDER_UPDATES, recipe=self.config.name, new_generation=True,
         ))  # fmt: skip
 
     @property
@@ -166,7 +177,8 @@ class PublishedRecommender:
         `history` stands in the place of what was published of the user.
         """
         likes = self.histories.get(user, _NOTHING) if history is None else np.array(history, dtype=np.int64)
-        row = self.user_rows.get(user)
+        schedule = self.config.schedule
+        row = self.user_rows.get(user) if schedule.anonymous_share < 1 else None
         models, places = self._models(len(self.items)), np.array(sorted(self.item_rows), dtype=np.int64)
         with torch.no_grad():
             models.collaborative.table.zero_()
@@ -177,7 +189,7 @@ class PublishedRecommender:
         writer = Writer(models.vocabulary, self.config.switches.wording, self.config.max_tokens)
         switches = replace(self.config.switches, eval_order="chrono")
         prompts = history_prompts(
-            writer, switches, [None if row is None else 0], [likes], finetuned=True
+            writer, switches, [None if row is None else 0], [likes], finetuned=schedule.finetuning_epochs > 0
         )  # fmt: skip
         logits = np.full(len(self.items), -np.inf)
         bias = np.array([self.item_rows[number][-1] for number in places.tolist()])

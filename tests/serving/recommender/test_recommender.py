@@ -21,7 +21,7 @@ from streams.contract.recommend_wire import (
 )
 from streams.log.event_log import EventLog
 from streams.store.row_store import RowStore
-from tests.support.recommender_versions import PublishedRecommender, items_named, small_config
+from tests.support.recommender_versions import PublishedRecommender, items_named, nameless_config, small_config
 from tests.support.recommending import answer_of, answers_of, assert_recommends, expected_items, request_of
 from tests.support.valkey import wait_until
 
@@ -81,6 +81,21 @@ def test_user_of_whom_nothing_is_known_is_served_by_the_history_and_flagged(
     answer = answer_of(service, "bob", 3)
     assert_recommends(answer, expected_items(model, "bob", 3))
     assert answer.flags == []
+
+
+def test_where_training_named_no_users_the_history_alone_counts_and_no_user_is_looked_up(
+    log: EventLog, store: RowStore, start: Start
+) -> None:
+    model = PublishedRecommender(log, store, items_named(*"abcdefgh"), config=nameless_config(), path_rank=2)
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 5, 1]})
+    service = start(2)
+    answers = answers_of(service, *(request_of(user, 4, history=["c", "f", "b"]) for user in ("ann", "bob")))
+    for answer in (*answers, answer_of(service, "ann", 4)):
+        assert_recommends(answer, expected_items(model, "ann", 4))
+        assert set(answer.flags) <= {CACHED_STATE}
+    assert service.stats().num_misses == 0
+    assert answer_of(service, "bob", 4).flags == [UNKNOWN_USER]
 
 
 def test_excluded_items_are_left_out_and_the_others_keep_their_scores(
