@@ -7,7 +7,6 @@ the drawing and what is done otherwise than in the paper and in its code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +14,20 @@ import numpy as np
 from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Review, Writer
+from llm_rec.fusion import fuse
 from llm_rec.interactions import Catalogue
 from llm_rec.item_bias import add_item_bias
 from llm_rec.material import Material
 from llm_rec.models import Models, build_models
-from llm_rec.new_items import graft, grafted
+from llm_rec.new_items import NewItems
 from llm_rec.scoring import history_prompts, score_prompts
-from llm_rec.selection import validation_score
+from llm_rec.selection import validated
 from llm_rec.splits import Split
 from llm_rec.training import Trainer
 from streams.command import say
 from streams.contract.columns import Array
 from streams.contract.errors import ConflictError
 from streams.contract.values import Floats
-
-_USERS_AT_ONCE = 256
 
 
 class CLLM4Rec:
@@ -76,14 +74,17 @@ class CLLM4Rec:
         if config.switches.item_bias == "likes":
             add_item_bias(models, split.train)
         self._known = np.array([len(items) > 0 for items in split.train], dtype=np.bool_)
+        self._known &= config.schedule.anonymous_share < 1  # no user token has learnt anything otherwise
         self._learnt = models, writer
         material = Material(split.train, catalogue.texts, self._reviews)
+        new_items = NewItems(material, config.new_items_from)
         Trainer(
             models, writer, material, config,
-            seed=seed, validate=lambda: self._validation(split, material), tell=self._tell,
+            seed=seed, validate=lambda: self._validation(split, new_items), tell=self._tell,
         ).run(self._folder)  # fmt: skip
-        if config.with_content:
-            graft(models, material)
+        new_items.graft(models)
+        if config.fusion is not None:
+            fuse(models, self.scores, split, catalogue.texts, new_items, config.fusion, self._tell)
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:
         """(B, J) float32 of users (B,) and their histories, oldest first; larger is better, nothing is masked.
@@ -110,12 +111,7 @@ class CLLM4Rec:
             raise ConflictError("has learnt nothing yet", field=self.name, remedy="call fit first")
         return self._learnt
 
-    def _validation(self, split: Split, material: Material) -> float:
-        """The validation score over all users with validation likes, a block of users at a time."""
-        users = np.array([user for user, items in enumerate(split.valid) if len(items)], dtype=np.int64)
-        total = 0.0
-        with grafted(self.models, material) if self._config.with_content else nullcontext():
-            for block in np.split(users, range(_USERS_AT_ONCE, len(users), _USERS_AT_ONCE)):
-                seen, relevant = ([part[user] for user in block] for part in (split.train, split.valid))
-                total += len(block) * validation_score(self.scores(block, seen), seen, relevant)
-        return total / max(1, len(users))
+    def _validation(self, split: Split, new_items: NewItems) -> float:
+        """The validation score of the state as it is, new items being what they will be when it is asked."""
+        with new_items.grafted(self.models):
+            return validated(split, lambda users, histories: [("as it is", self.scores(users, histories))])["as it is"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from llm_rec.backbone import BackboneConfig
 from llm_rec.config import Cllm4recConfig
+from llm_rec.fusion import FusionConfig
 from llm_rec.schedule import ScheduleConfig
 from llm_rec.switches import Switches, paper, reference
 from streams.contract.errors import NotFoundError
@@ -49,25 +50,64 @@ def llm_ftall() -> Cllm4recConfig:
     return replace(cllm4rec(), name="llm-ftall", backbone=BackboneConfig(trainable=True))
 
 
-def cllm4rec_small() -> Cllm4recConfig:
-    """Everything from random weights, at a size that two cores train on a few tens of thousands of likes."""
+def cllm4rec_small_paper() -> Cllm4recConfig:
+    """The paper's method from random weights, at a size that two cores train on a few tens of thousands of likes."""
     backbone = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=64, layers=2, heads=4, positions=256)
     schedule = ScheduleConfig(
         warm_up_epochs=1, pretraining_epochs=4, finetuning_epochs=4, batch_size=64,
         pretraining_rate=3e-3, finetuning_rate=1e-3, backbone_rate=1e-3,
     )  # fmt: skip
-    return Cllm4recConfig(name="cllm4rec-small", backbone=backbone, schedule=schedule, switches=paper(), max_tokens=200)
+    return Cllm4recConfig(
+        name="cllm4rec-small-paper", backbone=backbone, schedule=schedule, switches=paper(), max_tokens=200
+    )
+
+
+def cllm4rec_small() -> Cllm4recConfig:
+    """The best of ours at the same size: every next like in the order of time, no user tokens, items with a bias,
+    a linear way of the history beside the language model; texts stand for new items by a regression on their words.
+    """
+    switches = Switches(
+        pretrain_order="chrono", finetune_order="chrono", lambda_c=0.0, item_bias="likes", new_items="texts"
+    )
+    schedule = replace(
+        cllm4rec_small_paper().schedule,
+        warm_up_epochs=0, pretraining_epochs=8, finetuning_epochs=0, anonymous_share=1.0,
+    )  # fmt: skip
+    return replace(
+        cllm4rec_small_paper(), name="cllm4rec-small",
+        with_content=False, switches=switches, schedule=schedule, fusion=FusionConfig(),
+    )  # fmt: skip
+
+
+def llm_cf_small() -> Cllm4recConfig:
+    """`llm_cf` at the small size."""
+    return replace(cllm4rec_small_paper(), name="llm-cf-small", with_content=False, switches=Switches(lambda_c=0.0))
+
+
+def llm_fixord_small() -> Cllm4recConfig:
+    """`llm_fixord` at the small size."""
+    return replace(cllm4rec_small_paper(), name="llm-fixord-small", switches=llm_fixord().switches)
+
+
+def llm_prerec_small() -> Cllm4recConfig:
+    """`llm_prerec` at the small size, with as many epochs as the others have of both stages."""
+    schedule = replace(cllm4rec_small_paper().schedule, pretraining_epochs=8, finetuning_epochs=0)
+    return replace(cllm4rec_small_paper(), name="llm-prerec-small", schedule=schedule)
 
 
 RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
     "cllm4rec": cllm4rec,
     "cllm4rec-reference": cllm4rec_reference,
     "cllm4rec-small": cllm4rec_small,
+    "cllm4rec-small-paper": cllm4rec_small_paper,
     "llm-scratch": llm_scratch,
     "llm-cf": llm_cf,
     "llm-fixord": llm_fixord,
     "llm-prerec": llm_prerec,
     "llm-ftall": llm_ftall,
+    "llm-cf-small": llm_cf_small,
+    "llm-fixord-small": llm_fixord_small,
+    "llm-prerec-small": llm_prerec_small,
 }
 
 

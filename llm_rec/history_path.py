@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_SPARE_RANK = 16
+_POWER_STEPS = 4
+
 
 class HistoryPath(nn.Module):
     """given (J, r): what an item in the history says; wanted (J, r): what is said of an item; weight and decay ()."""
@@ -28,3 +31,19 @@ class HistoryPath(nn.Module):
         shares = torch.where(is_item, self.decay**behind, 0.0)
         said = (shares.unsqueeze(-1) * nn.functional.embedding(items.clamp(min=0), self.given)).sum(1)
         return self.weight * said @ self.wanted.T
+
+
+def path_of(weights: Tensor, rank: int) -> HistoryPath:
+    """The way of that rank nearest to the weights (J, J) of items in the history (rows) for items (columns).
+
+    Large ones by random projection (Halko et al. 2011), the global generator left alone.
+    """
+    if rank + _SPARE_RANK >= len(weights):
+        left, sizes, right_rows = torch.linalg.svd(weights)
+        right = right_rows.T
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            left, sizes, right = torch.svd_lowrank(weights, q=rank + _SPARE_RANK, niter=_POWER_STEPS)
+    roots = sizes[:rank].sqrt()
+    return HistoryPath(left[:, :rank] * roots, right[:, :rank] * roots)

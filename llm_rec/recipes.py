@@ -12,7 +12,14 @@ from llm_rec.baselines.multi_vae import MultiVae, MultiVaeConfig
 from llm_rec.baselines.popularity import Popularity, PopularityConfig
 from llm_rec.baselines.sasrec import SasRec, SasRecConfig
 from llm_rec.cllm4rec import CLLM4Rec
-from llm_rec.cllm4rec_recipes import cllm4rec_small
+from llm_rec.cllm4rec_recipes import (
+    cllm4rec_small,
+    cllm4rec_small_paper,
+    llm_cf_small,
+    llm_fixord_small,
+    llm_prerec_small,
+)
+from llm_rec.config import Cllm4recConfig
 from llm_rec.recommender import Recommender
 from streams.contract.errors import InputError
 
@@ -56,9 +63,8 @@ def _item_knn() -> Recipe:
 
 
 def _ease() -> Recipe:
-    return Recipe(
-        candidates={f"l2 {each:g}": partial(Ease, EaseConfig(l2=each)) for each in (50.0, 200.0, 800.0, 3200.0)}
-    )
+    weights = (10.0, 50.0, 200.0, 800.0, 3200.0)
+    return Recipe(candidates={f"l2 {each:g}": partial(Ease, EaseConfig(l2=each)) for each in weights})
 
 
 def _multi_vae() -> Recipe:
@@ -73,12 +79,15 @@ def _sasrec() -> Recipe:
     })  # fmt: skip
 
 
-def _cllm4rec_small() -> Recipe:
-    """The language model at the size that two cores train in minutes; its epoch is chosen on validation inside."""
-    return Recipe(drawn=True, candidates={"as it is": partial(CLLM4Rec, cllm4rec_small())})
+def _cllm4rec(config: Callable[[], Cllm4recConfig]) -> Recipe:
+    """A language model at the size that two cores train in minutes; its epoch is chosen on validation inside."""
+    return Recipe(drawn=True, candidates={"as it is": lambda: CLLM4Rec(config())})
 
 
 RECIPES: dict[str, Recipe] = {
     BASE: _popularity(), "recent-popularity": _recent_popularity(), "item-knn": _item_knn(), "ease": _ease(),
-    "multi-vae": _multi_vae(), "sasrec": _sasrec(), "cllm4rec-small": _cllm4rec_small(),
+    "multi-vae": _multi_vae(), "sasrec": _sasrec(),
+    "cllm4rec-small": _cllm4rec(cllm4rec_small), "cllm4rec-small-paper": _cllm4rec(cllm4rec_small_paper),
+    "llm-cf-small": _cllm4rec(llm_cf_small), "llm-fixord-small": _cllm4rec(llm_fixord_small),
+    "llm-prerec-small": _cllm4rec(llm_prerec_small),
 }  # fmt: skip

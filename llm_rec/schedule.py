@@ -31,7 +31,8 @@ class ScheduleConfig:
     """Of the language model's own weights, where they learn."""
     batch_size: int = 20
     choose: Literal["validation", "last"] = "validation"
-    """Which fine-tuning epoch is kept: the best by Recall@20 + Recall@40 + NDCG@100, or the last."""
+    """Which fine-tuning epoch is kept: the best by Recall@20 + Recall@40 + NDCG@100, or the last. Without fine-tuning
+    it is one of pretraining."""
     masked_share: float = 0.2
     """Of a user's items, how many fine-tuning masks; at least one."""
     anonymous_share: float = 0.0
@@ -46,6 +47,11 @@ class ScheduleConfig:
         for name in ("masked_share", "anonymous_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError("is a share, 0 to 1", field=f"schedule.{name}", value=getattr(self, name))
+
+    @property
+    def kept(self) -> Task:
+        """Of which task an epoch's end may be what is kept."""
+        return "recommend" if self.finetuning_epochs else "collaborative"
 
 
 @dataclass(frozen=True, slots=True)

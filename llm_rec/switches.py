@@ -12,6 +12,7 @@ from typing import Literal
 from streams.contract.errors import InputError
 
 Order = Literal["id", "chrono", "random"]
+NewItemsFrom = Literal["content", "texts"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,8 @@ class Switches:
     """Whether the content epochs of fine-tuning have dropout: validation turns it off for good in the reference."""
     item_bias: Literal["none", "likes"] = "none"
     """Whether each item has a bias that is learnt, begun at the logarithm of its likes: not in paper and reference."""
+    new_items: NewItemsFrom = "content"
+    """What stands for an item without training likes: its content embedding, or a regression on its words."""
     batches: Literal["by_length", "as_listed"] = "by_length"
     """Shuffled, with rows of like length together; or users and documents in their own order, each epoch alike."""
 

@@ -128,8 +128,8 @@ class Trainer:
         return rows_by_length(np.array(lengths, dtype=np.int64), self._schedule.batch_size, rng)
 
     def _choose(self, epoch: Epoch, progress: Progress) -> None:
-        """Validates behind a fine-tuning epoch and remembers the state if it is the best so far."""
-        if epoch.task != "recommend" or self._schedule.choose == "last":
+        """Validates behind an epoch that may be kept and remembers the state if it is the best so far."""
+        if epoch.task != self._schedule.kept or self._schedule.choose == "last":
             return
         score = self._validate()
         self._tell(f"{epoch}: validation {score:.4f}")

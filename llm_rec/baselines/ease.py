@@ -12,13 +12,10 @@ import numpy as np
 
 from llm_rec.baselines.incidence import incidence
 from llm_rec.interactions import Catalogue
+from llm_rec.item_weights import closed_form, liked_together
 from llm_rec.splits import Split
 from streams.contract.columns import Array
-from streams.contract.errors import TooLargeError
 from streams.contract.values import Floats
-
-MOST_ITEMS = 20_000
-"""The inverse of as many items takes 3.2 GB, and half as much again while it is made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,17 +36,7 @@ class Ease:
 
     def fit(self, split: Split, catalogue: Catalogue, *, seed: int) -> None:
         """Inverts the (J, J) matrix of items liked together. Raises TooLargeError beyond MOST_ITEMS items."""
-        num_items = len(split.items)
-        if num_items > MOST_ITEMS:
-            raise TooLargeError(f"inverts a matrix of at most {MOST_ITEMS} items", field="recommender", value=num_items,
-                                remedy="leave ease out, or take a smaller part of the data")  # fmt: skip
-        gram = np.zeros((num_items, num_items))
-        for items in split.train:
-            gram[np.ix_(items, items)] += 1
-        gram[np.diag_indices(num_items)] += self._config.l2
-        inverse = np.linalg.inv(gram)
-        weights = inverse / -np.diag(inverse)
-        weights[np.diag_indices(num_items)] = 0
+        weights = closed_form(liked_together(split.train, len(split.items)), self._config.l2)
         self._weights = weights.astype(np.float32)
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm_rec.baselines import ease, item_knn
+from llm_rec import item_weights
+from llm_rec.baselines import item_knn
 from llm_rec.baselines.early_stop import StopConfig, fit_until_best
 from llm_rec.baselines.ease import Ease, EaseConfig
 from llm_rec.baselines.item_knn import ItemKnn, ItemKnnConfig
@@ -62,7 +63,7 @@ def test_ease_has_the_weights_of_the_constrained_ridge_regression() -> None:
 
 
 def test_ease_refuses_a_catalogue_whose_inverse_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ease, "MOST_ITEMS", 3)
+    monkeypatch.setattr(item_weights, "MOST_ITEMS", 3)
     with pytest.raises(TooLargeError, match="at most 3 items"):
         Ease(EaseConfig()).fit(split_of([[0]], 4), Catalogue(("",) * 4), seed=0)
 

@@ -12,7 +12,7 @@ import torch
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.item_bias import log_likes
 from llm_rec.material import Material
-from llm_rec.new_items import grafted
+from llm_rec.new_items import NewItems
 from llm_rec.scoring import score_prompts
 from llm_rec.splits import Split
 from llm_rec.switches import Switches
@@ -60,6 +60,6 @@ def test_training_finds_its_own_biases_again_behind_validation() -> None:
     model = CLLM4Rec(BIASED, tell=quiet)
     model.fit(two_communities(), coloured(), seed=0)
     before = model.models.snapshot()
-    with grafted(model.models, Material([np.array([0, 1])], coloured().texts)):
+    with NewItems(Material([np.array([0, 1])], coloured().texts), "content").grafted(model.models):
         assert not torch.equal(model.models.snapshot()["bias"], before["bias"])
     assert torch.equal(model.models.snapshot()["bias"], before["bias"])

@@ -1,0 +1,33 @@
+"""Weights from item to item: what texts add to likes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from llm_rec.item_weights import closed_form, liked_together, worded_alike
+
+TEXTS = ("red shoe", "Red boot", "blue boot", "")
+NEW = 2
+
+
+def test_likes_together_are_counted() -> None:
+    gram = liked_together([np.array([0, 1]), np.array([1]), np.zeros(0, dtype=np.int64)], 3)
+    assert gram.tolist() == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+
+
+def test_texts_are_alike_by_the_words_that_two_of_them_have() -> None:
+    alike = worded_alike(TEXTS)
+    assert alike[0, 1] == pytest.approx(1 / math.sqrt(2))
+    assert alike[0, 2] == 0
+    assert np.diag(alike) == pytest.approx([1, 1, 1, 0])
+
+
+def test_an_item_that_nobody_liked_has_weights_through_its_words_alone() -> None:
+    likes = liked_together([np.array([0, 1])] * 5, len(TEXTS))
+    assert (closed_form(likes, 1.0)[:, NEW] == 0).all()
+    weights = closed_form(likes + worded_alike(TEXTS), 1.0)
+    assert weights[1, NEW] > 0
+    assert weights[1, NEW] > weights[0, NEW]
