@@ -51,6 +51,7 @@ def learner_values(learner: LiveLearner) -> dict[str, Any]:
         "user_places": learner.tables.user_places, "item_places": learner.tables.item_places,
         "users": list(learner.users.places), "num_new_users": learner.users.num_new,
         "items": msgspec.to_builtins(learner.items.items), "num_left_out": learner.items.num_left_out,
+        "temperature": [learner.temperature.log, learner.temperature.sum],
         "counts_ms": learner.counts.newest_ms, "num_likes": learner.progressive.num_likes,
     }  # fmt: skip
 
@@ -64,6 +65,7 @@ def load_learner(learner: LiveLearner, tensors: Mapping[str, dict[str, Array]], 
         for name in _COUNTERS:
             setattr(learner, name, int(values["counters"][name]))
         learner.counts.counts, learner.counts.newest_ms = tensors["counts"]["counts"], int(values["counts_ms"])
+        learner.temperature.log, learner.temperature.sum = map(float, values["temperature"])
         progressive = tensors["progressive"]
         learner.progressive.restore(int(values["num_likes"]), progressive["sums"], progressive["window"])
     except (KeyError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm_rec.model_folder import write_model
 from streams.contract.examples import ExampleBatch, Mark
 from streams.log.event_log import EXAMPLES, EventLog, open_log
 from streams.store.row_store import open_row_store
 from tests.support.killed_learner import run
-from tests.support.live_recommender import batches, newcomers, shown
+from tests.support.live_recommender import batches, fitted, newcomers, shown
 from tests.support.toy_examples import append_all
 from tests.support.two_communities import NUM_ITEMS
 from tests.support.valkey import ValkeyServer, flush
 
 pytestmark = pytest.mark.slow
-KILLS = 6
+KILLS = 4
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def filled(tmp_path: Path) -> Iterator[EventLog]:
     for partition in log.partitions(EXAMPLES):
         number = partition.partition
         contents: list[ExampleBatch | Mark | bytes] = []
-        for place, batch in enumerate(batches(newcomers(70, seed=number), size=11)):
+        for place, batch in enumerate(batches(newcomers(45, seed=number), size=11)):
             new = NUM_ITEMS + place % 9
             contents += [batch, shown([("u1", new), ("u2", new)], start=11 * place, liked=[True, place % 2 == 0])]
             contents += [Mark()] if place % 5 == number else []
@@ -40,9 +41,17 @@ def filled(tmp_path: Path) -> Iterator[EventLog]:
     log.close()
 
 
-def test_killed_learner_ends_bit_identical(filled: EventLog, tmp_path: Path) -> None:
-    whole = run(filled.address, tmp_path / "whole", kills=0)
-    killed = run(filled.address, tmp_path / "killed", kills=KILLS, seed=1)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the fitted model."""
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, fitted())
+    return folder
+
+
+def test_killed_learner_ends_bit_identical(filled: EventLog, model: Path, tmp_path: Path) -> None:
+    whole = run(filled.address, model, tmp_path / "whole", kills=0)
+    killed = run(filled.address, model, tmp_path / "killed", kills=KILLS, seed=1)
     assert killed["killed"] == KILLS
     assert whole["state"]["counters"]["num_new_items"] == 9
     assert whole["state"]["cursor"]["num_undecodable"] > 0
@@ -50,11 +59,11 @@ def test_killed_learner_ends_bit_identical(filled: EventLog, tmp_path: Path) -> 
 
 
 def test_publishing_changes_nothing_of_what_is_learnt_and_a_killed_publisher_catches_up(
-    filled: EventLog, tmp_path: Path, valkey: ValkeyServer
+    filled: EventLog, model: Path, tmp_path: Path, valkey: ValkeyServer
 ) -> None:
     flush([valkey])
-    quiet = run(filled.address, tmp_path / "quiet", kills=0)
-    killed = run(filled.address, tmp_path / "killed", kills=KILLS, seed=2, redis=valkey.address)
+    quiet = run(filled.address, model, tmp_path / "quiet", kills=0)
+    killed = run(filled.address, model, tmp_path / "killed", kills=KILLS, seed=2, redis=valkey.address)
     assert _same(killed, quiet)
     store = open_row_store(valkey.address, model="recommender", password="")
     head = store.head(store.generations()[-1])
