@@ -30,7 +30,7 @@ from streams.replay import in_time_order
 
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
-BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend")
+BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend", "learn")
 
 
 def _add_addresses(parser: ArgumentParser) -> None:

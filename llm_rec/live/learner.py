@@ -12,6 +12,7 @@ model folder and the config: nothing is drawn.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,8 @@ from llm_rec.scoring import history_prompts
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
+
+_MOST_SETTLED = 100_000
 
 
 class LiveLearner:
@@ -65,7 +68,7 @@ class LiveLearner:
         self.step = self.num_examples = self.num_new_items = 0
         self.newest_event_time_ms = self.newest_ingest_ms = 0
         self._accepted: tuple[Models, int] | None = None
-        self._settled_ms: list[int] = []
+        self._settled_ms: deque[int] = deque(maxlen=_MOST_SETTLED)
 
     def learn(self, batch: ExampleBatch) -> None:
         """One turn, as drawn above."""
@@ -80,7 +83,7 @@ class LiveLearner:
     def accept(self) -> None:
         """The rows of now become those of the last accepted version, with which coming likes are compared."""
         self._accepted = copy_of(self.tables.models), self.tables.num_items
-        self._settled_ms = []
+        self._settled_ms.clear()
 
     def settled_since_accepted(self) -> Array:
         """Wall-clock milliseconds at which the likes since then were settled."""

@@ -68,9 +68,9 @@ def load_learner(learner: LiveLearner, tensors: Mapping[str, dict[str, Array]], 
         learner.temperature.log, learner.temperature.sum = map(float, values["temperature"])
         progressive = tensors["progressive"]
         learner.progressive.restore(int(values["num_likes"]), progressive["sums"], progressive["window"])
-    except (KeyError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:
         raise FormatError(f"is no state of this recommender: {error!r}", field="checkpoints",
-                          remedy="resume with the model folder that it began with") from error  # fmt: skip
+                          remedy="resume with the model and bounds that it began with") from error  # fmt: skip
 
 
 def _load_items(learner: LiveLearner, values: Mapping[str, Any]) -> None:
@@ -94,5 +94,6 @@ def _load_tables(learner: LiveLearner, held: Mapping[str, Array], values: Mappin
 def _load_users(learner: LiveLearner, held: Mapping[str, Array], values: Mapping[str, Any]) -> None:
     histories = np.split(held["liked"], np.cumsum(held["lengths"])[:-1]) if len(held["lengths"]) else []
     learner.users.restore(values["users"], held["places"].tolist(), histories, held["likes"])
-    learner.users.evicted = [(int(key), int(step)) for key, step in held["evicted"]]
+    learner.users.evicted.clear()
+    learner.users.evicted.extend((int(key), int(step)) for key, step in held["evicted"])
     learner.users.num_new = int(values["num_new_users"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import overheads
+from bench import learn, overheads
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
 from bench.memory_slope import Samples, slopes
@@ -21,6 +21,7 @@ from bench.vw_peer import vw_pass
 from bench.whole_loop import Lap
 from streams.contract.errors import FreshetError
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
+from tests.support.liked_films import NUM_USERS, write_films
 from trainer.recipes import recipe
 from trainer.subject import open_subject
 
@@ -51,6 +52,20 @@ def test_overheads_of_a_tiny_run_tell_the_ratio_and_each_learners_slope(monkeypa
     assert found["counters"]["processor_ratio"] > 0
     assert {"anonymous_slope_mib_per_million_examples", "anonymous_mib"} <= set(found["memory"]["defer"])
     assert not [key for key in found["memory"]["defer"] if "events" in key], "a learner counts examples"
+
+
+def test_learn_of_a_tiny_log_tells_figures_of_each_learner_and_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_films(tmp_path / "movielens_1m")
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path))
+    found = learn.run(quick=True)
+    assert set(found["learners"]) == {"all", "histories", "nothing"}
+    valid, test = (found["learners"]["all"][part] for part in ("valid", "test"))
+    assert (valid["likes"], test["likes"]) == (NUM_USERS, NUM_USERS + NUM_USERS // 2)
+    assert 0 < valid["figures"]["log_loss"] < 10
+    assert found["learners"]["nothing"]["test"]["paired"]["log_loss"]["delta"] == 0
+    assert found["learners"]["all"]["test"]["paired"]["log_loss"]["delta"] != 0
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:
