@@ -54,10 +54,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """
     seeds = (0,) if quick else (0, 1, 2)
     cases = {QUICK: CASES[QUICK]} if quick else CASES
-    folder = Path(os.environ.get("FRESHET_SHARED_DATA", _DEFAULT))
-    if not folder.is_dir():
-        raise NotFoundError("there is no such folder", field="FRESHET_SHARED_DATA", value=str(folder),
-                            remedy="set it to the folder that holds movielens_1m and amazon_beauty")  # fmt: skip
+    folder = data_folder()
     before = torch.get_num_threads()
     # as many threads as cores wait for each other where other work runs
     torch.set_num_threads(1)
@@ -66,6 +63,15 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     finally:
         torch.set_num_threads(before)
     return {**describe(len(seeds)), "seeds": list(seeds), "data_sets": found}
+
+
+def data_folder() -> Path:
+    """Where the data sets lie. Raises NotFoundError where there is no such folder."""
+    folder = Path(os.environ.get("FRESHET_SHARED_DATA", _DEFAULT))
+    if not folder.is_dir():
+        raise NotFoundError("there is no such folder", field="FRESHET_SHARED_DATA", value=str(folder),
+                            remedy="set it to the folder that holds movielens_1m and amazon_beauty")  # fmt: skip
+    return folder
 
 
 def _case(name: str, case: Case, folder: Path, seeds: tuple[int, ...]) -> dict[str, Any]:

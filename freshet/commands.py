@@ -30,7 +30,10 @@ from streams.replay import in_time_order
 
 _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
-BENCHES = ("serve", "train", "publish", "soak", "future", "overheads", "recommend", "recommend-pass", "recommend-serve")
+BENCHES = (
+    "serve", "train", "publish", "soak", "future", "overheads", "learn", "recommend", "recommend-pass",
+    "recommend-serve",
+)  # fmt: skip
 
 
 def _add_addresses(parser: ArgumentParser) -> None:

@@ -23,7 +23,7 @@ def _configure_train(parser: ArgumentParser) -> None:
                         help="leave out users and items with fewer")  # fmt: skip
     parser.add_argument("--split", choices=("all", "time"), default="all",
                         help="learn from everything, or from the file's train part alone")  # fmt: skip
-    parser.add_argument("--half-life-days", type=float, default=30.0, metavar="D",
+    parser.add_argument("--half-life-days", type=float, default=90.0, metavar="D",
                         help="after how long a like counts half for what is popular")  # fmt: skip
 
 

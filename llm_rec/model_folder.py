@@ -51,7 +51,9 @@ class LearntModel:
     """(J,) float64: likes of each item, each decayed by its age at `newest_time_ms`."""
     newest_time_ms: int = 0
     """0 where the data tell an order alone: then likes are counted undecayed."""
-    half_life_days: float = 30.0
+    half_life_days: float = 90.0
+    temperature: float = 1.0
+    """What the scores are divided by to be logits of validation likes."""
     validation: dict[str, float] = field(default_factory=dict)
 
 
@@ -143,6 +145,7 @@ def _state(model: LearntModel) -> dict[str, Any]:
     return {
         "config": asdict(model.config), "users": list(model.users), "items": msgspec.to_builtins(model.items),
         "newest_time_ms": model.newest_time_ms, "half_life_days": model.half_life_days,
+        "temperature": model.temperature,
         "validation": model.validation,
     }  # fmt: skip
 
@@ -160,5 +163,6 @@ def _model(tensors: Mapping[str, dict[str, Array]], state: Mapping[str, Any]) ->
         counts=counts,
         newest_time_ms=state["newest_time_ms"],
         half_life_days=state["half_life_days"],
+        temperature=state["temperature"],
         validation=dict(state["validation"]),
     )

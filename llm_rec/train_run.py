@@ -12,12 +12,14 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import logsumexp
 
 from llm_rec.baselines.popularity import DAY_MS
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.cllm4rec_recipes import recipe_named
 from llm_rec.held_out import measure
 from llm_rec.model_folder import LearntModel, has_model, learnt_by, write_model
+from llm_rec.recommender import Recommender
 from llm_rec.sources import TEST, TRAIN, Source, load, part_of
 from llm_rec.splits import Split, last_split, time_split
 from streams.command import Result, say
@@ -25,7 +27,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, InputError
 from streams.contract.recommender import Item
 
-SPLITS = ("all", "time")
+_TEMPERATURES = 2.0 ** np.arange(-2, 4.25, 0.25)
 
 
 def train(args: Namespace) -> Result:
@@ -40,11 +42,12 @@ def train(args: Namespace) -> Result:
     recommender = CLLM4Rec(config, folder=out / "fitting")
     recommender.fit(split, source.catalogue, seed=args.seed)
     validation = _validation(recommender, split)
+    temperature = best_temperature(recommender, split)
     counts, newest_time_ms = decayed_counts(source, split, args.half_life_days)
     write_model(out, LearntModel(
         config=config, users=split.users, items=items_of(source), learnt=learnt_by(recommender.models),
         histories=likes, counts=counts, newest_time_ms=newest_time_ms, half_life_days=args.half_life_days,
-        validation=validation,
+        temperature=temperature, validation=validation,
     ))  # fmt: skip
     shutil.rmtree(out / "fitting")
     return {
@@ -97,6 +100,19 @@ def decayed_counts(source: Source, split: Split, half_life_days: float) -> tuple
     ages_days = (newest_ms - likes.time_ms[kept]) / DAY_MS if source.has_time else np.zeros(int(kept.sum()))
     weights = 0.5 ** (ages_days / half_life_days)
     return np.bincount(likes.item[kept], weights=weights, minlength=len(likes.items)), newest_ms
+
+
+def best_temperature(recommender: Recommender, split: Split) -> float:
+    """Of 0.25 to 16, what makes the validation likes likeliest, the history left out of the softmax; 1 without any."""
+    losses = np.zeros(len(_TEMPERATURES))
+    for user, wanted in enumerate(split.valid):
+        if not len(wanted):
+            continue
+        scores = recommender.scores(np.array([user]), [split.train[user]])[0].astype(np.float64)
+        scores[split.train[user]] = -np.inf
+        scaled = scores / _TEMPERATURES[:, None]
+        losses += len(wanted) * logsumexp(scaled, axis=1) - scaled[:, wanted].sum(axis=1)
+    return float(_TEMPERATURES[losses.argmin()]) if losses.any() else 1.0
 
 
 def _known(split: Split) -> list[Array]:

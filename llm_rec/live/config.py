@@ -22,6 +22,8 @@ class LearnConfig:
     first_sum: float = 1e-3
     bias_rate: float = 0.02
     """Of biases, in nats."""
+    temperature_rate: float = 0.01
+    """Of the logarithm of the temperature."""
     counts_move_bias: bool = True
     """Whether an item's bias follows its share of the decayed likes, where the model has a bias."""
     smoothing: float = 0.5
@@ -43,7 +45,7 @@ class LearnConfig:
         if self.learning not in LEARNING:
             raise InputError("is none of them", field="learning", value=self.learning,
                              remedy=f"use one of {', '.join(LEARNING)}")  # fmt: skip
-        for name in ("rate", "first_sum", "bias_rate", "smoothing", "ridge"):
+        for name in ("rate", "first_sum", "bias_rate", "temperature_rate", "smoothing", "ridge"):
             if not getattr(self, name) > 0:
                 raise InputError("must be above 0", field=name, value=getattr(self, name))
         for name in ("batch_size", "window"):

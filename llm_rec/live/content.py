@@ -29,8 +29,10 @@ class ContentMap:
         """`texts` (J,) of all items with a row; `known` (J,) bool: those whose rows were learnt from likes."""
         self._models, self._max_tokens = models, max_tokens
         told = np.flatnonzero(known & np.array([bool(text) for text in texts], dtype=np.bool_))
-        wanted = models.collaborative.items.detach()[torch.from_numpy(told)].cpu().double().numpy()
-        self._mean_row = wanted.mean(axis=0) if len(told) else np.zeros(models.backbone.width)
+        bias = torch.zeros(len(texts)) if models.bias is None else models.bias.detach()
+        rows = torch.cat([models.collaborative.items.detach(), bias.unsqueeze(1)], 1)
+        wanted = rows[torch.from_numpy(told)].cpu().double().numpy()
+        self._mean_row = wanted.mean(axis=0) if len(told) else np.zeros(models.backbone.width + 1)
         features = self._states([texts[item] for item in told])
         self._mean = features.mean(axis=0) if len(told) else np.zeros(models.backbone.width)
         self._std = features.std(axis=0) + _LEAST_STD if len(told) else np.ones(models.backbone.width)
@@ -39,7 +41,7 @@ class ContentMap:
         self._weights = np.linalg.solve(gram, scaled.T @ (wanted - self._mean_row))
 
     def rows(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, d) float32; the mean embedding for an empty text."""
+        """Embeddings and biases (N, d + 1) float32; the mean row for an empty text."""
         found = (self._states(texts) - self._mean) / self._std @ self._weights
         found[[not text for text in texts]] = 0.0
         return torch.from_numpy((found + self._mean_row).astype(np.float32))

@@ -5,9 +5,10 @@
     row_norm                a row grew out of all proportion
     too_few_likes           a generation that has a version gets none that the newest likes say nothing of
     log_loss_worse          the last accepted version foretold the same likes better
-    log_loss_above_base     after warm-up, popularity alone foretold them better
+    ranks_below_base        after warm-up, popularity alone ranked them higher
 
-Losses are of likes before they were learnt. A difference counts where it exceeds its tolerance by
+Losses and ranks are of likes before they were learnt. Popularity is compared by NDCG@100, which is what is served, the
+accepted version by the finer log loss. A difference counts where it exceeds its tolerance by
 `num_standard_errors` standard errors, so noise does not block.
 """
 
@@ -29,14 +30,14 @@ from streams.versions.verdict import Gate, GateResult, LiveView, Norms, Reason
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecommenderGateConfig:
-    """Bounds of the gate; tolerances in nats a like."""
+    """Bounds of the gate; `worse_tolerance` in nats a like, `base_tolerance` in NDCG@100."""
 
     min_likes: int = 32
     """Of the window, for a version that is not the first of its generation."""
     min_compared: int = 200
     """Likes of the window that the accepted version was asked of, for `log_loss_worse` to be judged at all."""
     warm_up_likes: int = 2000
-    """Likes of the window before `log_loss_above_base` is judged."""
+    """Likes of the window before `ranks_below_base` is judged."""
     worse_tolerance: float = 0.05
     base_tolerance: float = 0.0
     num_standard_errors: float = 3.0
@@ -121,14 +122,14 @@ def _against_accepted(
 
 
 def _against_base(config: RecommenderGateConfig, newest: LikesWindow, measured: dict[str, float]) -> Iterator[Reason]:
-    if not len(newest.loss) or not np.isfinite(newest.loss).all():
+    if not len(newest.ndcg):
         return
-    differences = newest.loss - newest.base_loss
-    measured["log_loss_over_base"] = float(differences.mean())
+    differences = newest.base_ndcg - newest.ndcg
+    measured["base_over_ndcg"] = float(differences.mean())
     bound = config.base_tolerance + config.num_standard_errors * _standard_error(differences)
-    if len(newest.loss) >= config.warm_up_likes and measured["log_loss_over_base"] > bound:
-        message = "popularity alone foretold the newest likes better"
-        yield Reason("log_loss_above_base", message, measured["log_loss_over_base"], bound)
+    if len(newest.ndcg) >= config.warm_up_likes and measured["base_over_ndcg"] > bound:
+        message = "popularity alone ranked the newest likes higher"
+        yield Reason("ranks_below_base", message, measured["base_over_ndcg"], bound)
 
 
 def _norms(delta: Delta) -> Norms:

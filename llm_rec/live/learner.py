@@ -12,6 +12,7 @@ model folder and the config: nothing is drawn.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from llm_rec.live.likes import Like, likes_in
 from llm_rec.live.look import Asked, look, losses_of
 from llm_rec.live.progressive import Progressive
 from llm_rec.live.tables import LiveTables, copy_of
+from llm_rec.live.temperature import Temperature
 from llm_rec.live.users import UserBook
 from llm_rec.model_folder import LearntModel
 from llm_rec.models import Models
@@ -32,6 +34,8 @@ from llm_rec.scoring import history_prompts
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
+
+_MOST_SETTLED = 100_000
 
 
 class LiveLearner:
@@ -41,6 +45,8 @@ class LiveLearner:
         """Raises InputError where the language model cannot be had, FormatError where the model does not fit it."""
         self.config = config or LearnConfig()
         self.recipe = model.config
+        self.names_users = model.config.schedule.anonymous_share < 1
+        """Whether prompts name the user: where training never did, no user's row has learnt anything."""
         self.num_fitted_items = len(model.items)
         self.tables = LiveTables(model, first_sum=self.config.first_sum)
         models = self.tables.models
@@ -57,11 +63,12 @@ class LiveLearner:
             models, self._longest(), [self._text(item.features, item.text) for item in model.items],
             model.counts > 0, ridge=self.config.ridge,
         )  # fmt: skip
+        self.temperature = Temperature(model.temperature)
         self.progressive = Progressive(self.config.window)
         self.step = self.num_examples = self.num_new_items = 0
         self.newest_event_time_ms = self.newest_ingest_ms = 0
         self._accepted: tuple[Models, int] | None = None
-        self._settled_ms: list[int] = []
+        self._settled_ms: deque[int] = deque(maxlen=_MOST_SETTLED)
 
     def learn(self, batch: ExampleBatch) -> None:
         """One turn, as drawn above."""
@@ -76,7 +83,7 @@ class LiveLearner:
     def accept(self) -> None:
         """The rows of now become those of the last accepted version, with which coming likes are compared."""
         self._accepted = copy_of(self.tables.models), self.tables.num_items
-        self._settled_ms = []
+        self._settled_ms.clear()
 
     def settled_since_accepted(self) -> Array:
         """Wall-clock milliseconds at which the likes since then were settled."""
@@ -103,8 +110,7 @@ class LiveLearner:
         self.num_new_items += len(new)
         rows = self.content.rows([self.items.items[number].text for number in new])
         self.counts.grow(len(self.items))
-        known = self.tables.bias_of(np.arange(self.tables.num_items))
-        self.tables.begin_items(rows, known.mean().expand(len(new)), self.step)
+        self.tables.begin_items(rows[:, :-1], rows[:, -1], self.step)
 
     def _asked(self, likes: Sequence[Like]) -> Asked | None:
         """The likes that are new, each with the history before it, which then takes it in; None where there is none."""
@@ -115,7 +121,7 @@ class LiveLearner:
             item, history = self.items.number(like.item), self.users.history(like.user)
             if item is None or item in history:
                 continue
-            users.append(self.users.place(like.user))
+            users.append(self.users.place(like.user) if self.names_users else None)
             histories.append(history)
             targets.append(item)
             self.newest_ingest_ms = max(self.newest_ingest_ms, like.ingest_ms)
@@ -140,17 +146,19 @@ class LiveLearner:
         tables, learns = self.tables, self.config.learning == "all"
         accepted = self._accepted_losses(asked)
         tables.learns(learns)
-        seen = look(tables.models, asked, tables.num_items, self.counts.log_shares())
+        seen = look(tables.models, asked, tables.num_items, self.counts.log_shares(), self.temperature.value)
         if learns:
             tables.descend(self.config.rate, self.config.bias_rate, self.step)
         tables.learns(False)
+        if self.config.learning != "nothing":
+            self.temperature.descend(seen.slope, self.config.temperature_rate)
         self.progressive.add(seen, accepted)
 
     def _accepted_losses(self, asked: Asked) -> Array:
         """nan where no version was accepted yet, or its rows are laid out otherwise."""
         if self._accepted is None or self._accepted[0].vocabulary.num_users != self.tables.user_places:
             return np.full(len(asked.targets), np.nan)
-        return losses_of(self._accepted[0], asked, self._accepted[1])
+        return losses_of(self._accepted[0], asked, self._accepted[1], self.temperature.value)
 
     def _let_time_pass(self, batch: ExampleBatch, liked: Array) -> None:
         self.newest_event_time_ms = max(self.newest_event_time_ms, int(batch.event_time_ms.max(initial=0)))

@@ -1,6 +1,6 @@
 """One pass over a turn's likes: each is looked at with the present model, and the gradient of the same loss is kept.
 
-    loss_l = -ln softmax over the candidates of (scores of like l's prompt)_target
+    loss_l = -ln softmax over the candidates of (scores of like l's prompt / temperature)_target
 
 Candidates are all items of the catalogue but those in the user's history: what is served leaves them out, too. Without
 that the softmax would push down, for everyone alike, what the user liked before. L likes, B rows at once, J items.
@@ -35,25 +35,28 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Of each like (L,): its loss in nats, the base's, and the target's rank among the candidates, from 1."""
+    """Of each like (L,): losses in nats and the target's ranks among the candidates, from 1; `base` is popularity."""
 
     loss: Array
     base_loss: Array
     rank: Array
+    base_rank: Array
+    slope: Array
+    """Of the loss, by the logarithm of the temperature."""
 
 
-def look(models: Models, asked: Asked, num_items: int, log_shares: Array) -> Seen:
+def look(models: Models, asked: Asked, num_items: int, log_shares: Array, temperature: float) -> Seen:
     """What the models say before the likes are learnt. Where the table takes gradients, those of the loss's sum are
     left there. `log_shares` (num_items,): what the popularity model says of each item.
     """
     num_likes = len(asked.targets)
-    seen = Seen(np.zeros(num_likes), np.zeros(num_likes), np.zeros(num_likes, dtype=np.int64))
+    seen = Seen(*(np.zeros(num_likes, dtype=dtype) for dtype in (float, float, np.int64, np.int64, float)))
     shares = torch.from_numpy(log_shares)
     for rows in _blocks(asked, models.vocabulary.num_items):
         batch = batch_of([Document(asked.prompts[row], _NOTHING) for row in rows], models.device)
         left_out = _left_out([asked.histories[row] for row in rows], num_items, models.vocabulary.num_items)
         target = torch.from_numpy(asked.targets[rows])
-        scores = models.item_scores(batch).masked_fill(left_out, float("-inf"))
+        scores = (models.item_scores(batch) / temperature).masked_fill(left_out, float("-inf"))
         losses = torch.logsumexp(scores, 1) - scores.gather(1, target.unsqueeze(1)).squeeze(1)
         if losses.requires_grad:
             losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -61,11 +64,13 @@ def look(models: Models, asked: Asked, num_items: int, log_shares: Array) -> See
         seen.loss[rows] = losses.detach().numpy()
         seen.base_loss[rows] = (torch.logsumexp(candidates, 1) - shares[target]).numpy()
         seen.rank[rows] = ranks_of(scores.detach(), target).numpy()
+        seen.base_rank[rows] = ranks_of(candidates, target).numpy()
+        seen.slope[rows] = _slopes(scores.detach(), target).numpy()
     return seen
 
 
 @torch.no_grad()
-def losses_of(models: Models, asked: Asked, num_items: int) -> Array:
+def losses_of(models: Models, asked: Asked, num_items: int, temperature: float) -> Array:
     """(L,) the losses alone, by models that take no gradients; nan where they lack an item of the prompt or target."""
     first = models.vocabulary.first_item
     known = [row for row, prompt in enumerate(asked.prompts)
@@ -73,7 +78,7 @@ def losses_of(models: Models, asked: Asked, num_items: int) -> Array:
     losses: Array = np.full(len(asked.targets), np.nan)
     if known:
         part = Asked([asked.prompts[row] for row in known], asked.targets[known], [asked.histories[r] for r in known])
-        losses[known] = look(models, part, num_items, np.zeros(num_items)).loss
+        losses[known] = look(models, part, num_items, np.zeros(num_items), temperature).loss
     return losses
 
 
@@ -82,6 +87,12 @@ def ranks_of(scores: Tensor, target: Tensor) -> Tensor:
     own = scores.gather(1, target.unsqueeze(1))
     before = torch.arange(scores.shape[1]).unsqueeze(0) < target.unsqueeze(1)
     return 1 + (scores > own).sum(1) + ((scores == own) & before).sum(1)
+
+
+def _slopes(scaled: Tensor, target: Tensor) -> Tensor:
+    """(B,) d loss / d ln temperature of scores over temperature (B, J): the target's less the expected one."""
+    expected = (torch.softmax(scaled, 1) * scaled.masked_fill(scaled == float("-inf"), 0.0)).sum(1)
+    return scaled.gather(1, target.unsqueeze(1)).squeeze(1) - expected
 
 
 def _left_out(histories: Sequence[Array], num_items: int, places: int) -> Tensor:

@@ -71,11 +71,13 @@ class Offering:
         items: Array = np.flatnonzero(tables.item_changed[: tables.num_items] > newest)
         places: Array = np.flatnonzero(tables.user_changed[: len(users.histories)] > newest)
         keys = users.keys[places]
-        return {
+        rows = {
             ITEMS: Rows(items.astype(np.int64), tables.item_rows(items)),
-            USERS: Rows(keys, tables.user_rows(places, users.likes[places])),
             HISTORIES: Rows(keys, history_rows([users.histories[place] for place in places], self._learner.dim)),
         }
+        if self._learner.names_users:
+            rows[USERS] = Rows(keys, tables.user_rows(places, users.likes[places]))
+        return rows
 
     def _progress(self, cursor: Cursor) -> Progress:
         learner, settled = self._learner, self._learner.settled_since_accepted()
@@ -92,9 +94,9 @@ class Offering:
 
 
 def _metrics(learner: LiveLearner) -> dict[str, float]:
-    """The newest window's figures by name, the lifetime's as `lifetime_NAME`."""
+    """The newest window's figures by name, the lifetime's as `lifetime_NAME`, and the temperature."""
     lifetime = {f"lifetime_{name}": value for name, value in learner.progressive.lifetime().items()}
-    return {**learner.progressive.recent(), **lifetime}
+    return {**learner.progressive.recent(), **lifetime, "temperature": learner.temperature.value}
 
 
 def _window(learner: LiveLearner) -> WindowScores:

@@ -9,20 +9,21 @@ import numpy as np
 from llm_rec.live.look import Seen
 from streams.contract.columns import Array
 
-FIGURES = ("ndcg_at_100", "recall_at_20", "log_loss", "base_log_loss")
+FIGURES = ("ndcg_at_100", "recall_at_20", "log_loss", "base_ndcg_at_100", "base_log_loss")
 _NDCG_AT, _RECALL_AT = 100, 20
 
 
 @dataclass(frozen=True, slots=True)
 class LikesWindow:
-    """The newest W likes, oldest first: losses (W,) of the model, of popularity, and of the version accepted last.
+    """The newest W likes, oldest first: (W,) of the model, of popularity (`base`), and of the version accepted last.
 
     nan in `accepted_loss` where there was none, or it lacked an item.
     """
 
     loss: Array
-    base_loss: Array
     accepted_loss: Array
+    ndcg: Array
+    base_ndcg: Array
 
 
 class Progressive:
@@ -33,14 +34,13 @@ class Progressive:
         self.num_likes = 0
         self.sums = np.zeros(len(FIGURES))
         self.window: Array = np.zeros((0, len(FIGURES)))
-        """(W, 4): FIGURES of each like."""
+        """(W, 5): FIGURES of each like."""
         self._accepted: Array = np.zeros(0)
 
     def add(self, seen: Seen, accepted_loss: Array) -> None:
         """Takes likes (L,) in."""
-        rank = seen.rank
-        ndcg = np.where(rank <= _NDCG_AT, 1 / np.log2(rank + 1), 0.0)
-        figures = np.stack([ndcg, (rank <= _RECALL_AT).astype(np.float64), seen.loss, seen.base_loss], axis=1)
+        recall = (seen.rank <= _RECALL_AT).astype(np.float64)
+        figures = np.stack([_ndcg(seen.rank), recall, seen.loss, _ndcg(seen.base_rank), seen.base_loss], axis=1)
         self.num_likes += len(figures)
         self.sums = self.sums + figures.sum(axis=0)
         self.window = np.concatenate([self.window, figures])[-self._size :]
@@ -48,7 +48,8 @@ class Progressive:
 
     def newest(self) -> LikesWindow:
         """The window, for the gate."""
-        return LikesWindow(self.window[:, 2], self.window[:, 3], self._accepted)
+        ndcg, _, loss, base_ndcg, _ = self.window.T
+        return LikesWindow(loss, self._accepted, ndcg, base_ndcg)
 
     def lifetime(self) -> dict[str, float]:
         """Means by name; nan before the first like."""
@@ -65,3 +66,9 @@ class Progressive:
 
     def _means(self, sums: Array, count: int) -> list[float]:
         return [float(each) / count if count else float("nan") for each in sums]
+
+
+def _ndcg(rank: Array) -> Array:
+    """(L,) NDCG@100 where one item alone is relevant, at `rank` (L,) from 1."""
+    discounts: Array = np.where(rank <= _NDCG_AT, 1 / np.log2(rank + 1), 0.0)
+    return discounts

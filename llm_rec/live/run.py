@@ -7,6 +7,8 @@ import threading
 from argparse import Namespace
 from contextlib import ExitStack
 
+import torch
+
 from llm_rec.live.config import LearnConfig
 from llm_rec.live.gate import recommender_gate
 from llm_rec.live.learner import LiveLearner
@@ -36,6 +38,9 @@ def learn(args: Namespace) -> Result:
         learning=args.learning, rate=args.rate, most_users=args.most_users, most_items=args.most_items,
         window=args.window, text_columns=tuple(args.text_column or ()),
     )  # fmt: skip
+    loop_config = _loop_config(args, config)
+    # Before the model is read: what the map from texts comes to depends on it in its last bits.
+    torch.set_num_threads(loop_config.threads)
     learner = LiveLearner(read_model(args.folder), config)
     stop = threading.Event()
     with ExitStack() as open_things:
@@ -44,9 +49,7 @@ def learn(args: Namespace) -> Result:
         open_things.callback(log.close)
         checkpoints = CheckpointStore(args.checkpoints)
         open_things.callback(checkpoints.close)
-        loop = LearnLoop(
-            log, learner, checkpoints, _loop_config(args, config), model=identity_of(args.folder), stop=stop
-        )
+        loop = LearnLoop(log, learner, checkpoints, loop_config, model=identity_of(args.folder), stop=stop)
         goes_on = args.resume and bool(checkpoints.names())
         if args.resume:
             _resume(loop, args)

@@ -51,6 +51,7 @@ def learner_values(learner: LiveLearner) -> dict[str, Any]:
         "user_places": learner.tables.user_places, "item_places": learner.tables.item_places,
         "users": list(learner.users.places), "num_new_users": learner.users.num_new,
         "items": msgspec.to_builtins(learner.items.items), "num_left_out": learner.items.num_left_out,
+        "temperature": [learner.temperature.log, learner.temperature.sum],
         "counts_ms": learner.counts.newest_ms, "num_likes": learner.progressive.num_likes,
     }  # fmt: skip
 
@@ -64,11 +65,12 @@ def load_learner(learner: LiveLearner, tensors: Mapping[str, dict[str, Array]], 
         for name in _COUNTERS:
             setattr(learner, name, int(values["counters"][name]))
         learner.counts.counts, learner.counts.newest_ms = tensors["counts"]["counts"], int(values["counts_ms"])
+        learner.temperature.log, learner.temperature.sum = map(float, values["temperature"])
         progressive = tensors["progressive"]
         learner.progressive.restore(int(values["num_likes"]), progressive["sums"], progressive["window"])
-    except (KeyError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, msgspec.ValidationError) as error:
         raise FormatError(f"is no state of this recommender: {error!r}", field="checkpoints",
-                          remedy="resume with the model folder that it began with") from error  # fmt: skip
+                          remedy="resume with the model and bounds that it began with") from error  # fmt: skip
 
 
 def _load_items(learner: LiveLearner, values: Mapping[str, Any]) -> None:
@@ -92,5 +94,6 @@ def _load_tables(learner: LiveLearner, held: Mapping[str, Array], values: Mappin
 def _load_users(learner: LiveLearner, held: Mapping[str, Array], values: Mapping[str, Any]) -> None:
     histories = np.split(held["liked"], np.cumsum(held["lengths"])[:-1]) if len(held["lengths"]) else []
     learner.users.restore(values["users"], held["places"].tolist(), histories, held["likes"])
-    learner.users.evicted = [(int(key), int(step)) for key, step in held["evicted"]]
+    learner.users.evicted.clear()
+    learner.users.evicted.extend((int(key), int(step)) for key, step in held["evicted"])
     learner.users.num_new = int(values["num_new_users"])

@@ -5,7 +5,7 @@ A place is given to the next user once its own is evicted, so places are 0 to U 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,8 +28,8 @@ class UserBook:
         self.likes = np.zeros(most_users, dtype=np.int64)
         """(I,): likes learnt of each place's user."""
         self.histories: list[Array] = []
-        self.evicted: list[tuple[int, int]] = []
-        """(key, step) of the newest evictions."""
+        self.evicted: deque[tuple[int, int]] = deque(maxlen=_MOST_EVICTED)
+        """(key, step) of the newest evictions, oldest first."""
         self.num_new = 0
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class UserBook:
             self.histories.append(_NOTHING)
         else:
             _, place = self.places.popitem(last=False)
-            self.evicted = [*self.evicted[1 - _MOST_EVICTED :], (int(self.keys[place]), step)]
+            self.evicted.append((int(self.keys[place]), step))
             self.histories[place], self.likes[place] = _NOTHING, 0
         self.keys[place] = user_keys([name])[0]
         return place

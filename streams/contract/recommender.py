@@ -15,7 +15,9 @@ d the width of the language model. Its versions travel on `recommender-updates`.
     dense        new_items (n,) uint8     MessagePack list of `Item`: those since the catalogue, in the order of
                                           numbers; the whole list in every version
 
-Item numbers are exact in float32 up to 2^24. An item in the catalogue whose row is all zeros is not ranked.
+Users have rows where the recipe names them in prompts, and histories alone where it does not
+(`schedule.anonymous_share` 1). Item numbers are exact in float32 up to 2^24. An item in the catalogue
+whose row is all zeros is not ranked.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import overheads, recommend_pass
+from bench import learn, overheads, recommend_pass
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.load import Target, measure
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
@@ -32,6 +32,7 @@ from llm_rec.backbone import load_backbone
 from llm_rec.cllm4rec_recipes import cllm4rec_small
 from streams.contract.errors import FreshetError
 from streams.simulator.criteo_shaped import CriteoShape, criteo_shaped
+from tests.support.liked_films import NUM_USERS, write_films
 from trainer.recipes import recipe
 from trainer.subject import open_subject
 
@@ -112,6 +113,20 @@ def collecting_server() -> Iterator[tuple[int, list[bytes]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_learn_of_a_tiny_log_tells_figures_of_each_learner_and_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_films(tmp_path / "movielens_1m")
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path))
+    found = learn.run(quick=True)
+    assert set(found["learners"]) == {"all", "histories", "nothing"}
+    valid, test = (found["learners"]["all"][part] for part in ("valid", "test"))
+    assert (valid["likes"], test["likes"]) == (NUM_USERS, NUM_USERS + NUM_USERS // 2)
+    assert 0 < valid["figures"]["log_loss"] < 10
+    assert found["learners"]["nothing"]["test"]["paired"]["log_loss"]["delta"] == 0
+    assert found["learners"]["all"]["test"]["paired"]["log_loss"]["delta"] != 0
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:

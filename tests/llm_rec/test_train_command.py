@@ -36,7 +36,7 @@ def test_split_time_learns_the_train_part_and_knows_nothing_of_what_comes_later(
     model = read_model(out)
     assert str(NEW_FILM) not in {item.name for item in model.items}
     assert sum(map(len, model.histories)) == TRAIN_LIKES
-    assert 0.99 * TRAIN_LIKES < model.counts.sum() < TRAIN_LIKES, "likes of some hours, counted half after 30 days"
+    assert 0.99 * TRAIN_LIKES < model.counts.sum() < TRAIN_LIKES, "likes of some hours, counted half after 90 days"
     film = next(item for item in model.items if item.name == "7")
     assert film.text == "Film 7 (1957), Musical"
     assert film.features == {"movie_id": "7", "genres": ["Musical"], "year": 1957}

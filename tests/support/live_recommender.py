@@ -107,7 +107,9 @@ def _look(learner: LiveLearner, user: str, item: int) -> Seen:
     prompts = history_prompts(writer, RECIPE.switches, [learner.users.place(user)], [history], finetuned=True)
     number = learner.items.number(f"i{item}")
     asked = Asked(prompts, np.array([number]), [history])
-    return look(learner.tables.models, asked, learner.tables.num_items, learner.counts.log_shares())
+    return look(
+        learner.tables.models, asked, learner.tables.num_items, learner.counts.log_shares(), learner.temperature.value
+    )
 
 
 class Served:

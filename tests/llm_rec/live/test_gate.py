@@ -74,11 +74,12 @@ def test_a_broken_row_is_refused_reported_and_not_served(
 
 
 def window(
-    loss: float = 2.0, base: float = 2.5, accepted: float = 2.0, *, size: int = 400, noise: float = 0.1
-) -> LikesWindow:
-    """Likes with such mean losses."""
+    loss: float = 2.0, accepted: float = 2.0, ndcg: float = 0.3, base_ndcg: float = 0.2, *, size: int = 400,
+    noise: float = 0.1,
+) -> LikesWindow:  # fmt: skip
+    """Likes with such means."""
     rng = np.random.default_rng(0)
-    return LikesWindow(*(mean + noise * rng.standard_normal(size) for mean in (loss, base, accepted)))
+    return LikesWindow(*(mean + noise * rng.standard_normal(size) for mean in (loss, accepted, ndcg, base_ndcg)))
 
 
 def verdict(newest: LikesWindow, *, live: LiveView | None = LIVE, **bounds: Any) -> list[str]:
@@ -108,9 +109,10 @@ def test_too_few_compared_likes_are_not_judged_by_the_accepted_version() -> None
     assert verdict(window(loss=2.2, accepted=float("nan"))) == []
 
 
-def test_a_model_worse_than_popularity_is_refused_behind_the_warm_up_alone() -> None:
-    assert verdict(window(loss=2.7, accepted=2.7)) == ["log_loss_above_base"]
-    assert verdict(window(loss=2.7, accepted=2.7), warm_up_likes=401) == []
+def test_a_model_that_ranks_below_popularity_is_refused_behind_the_warm_up_alone() -> None:
+    assert verdict(window(ndcg=0.2, base_ndcg=0.3)) == ["ranks_below_base"]
+    assert verdict(window(ndcg=0.2, base_ndcg=0.3, noise=2.0)) == []
+    assert verdict(window(ndcg=0.2, base_ndcg=0.3), warm_up_likes=401) == []
 
 
 def test_too_few_likes_stop_a_later_version_and_not_the_first_of_a_generation() -> None:

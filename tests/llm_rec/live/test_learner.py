@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm_rec.baselines.popularity import DAY_MS
+from llm_rec.live.learner import LiveLearner
 from llm_rec.live.likes import likes_in
 from streams.contract.errors import InputError
 from tests.support.live_recommender import (
@@ -101,8 +103,8 @@ def test_counts_halve_with_the_half_life_and_biases_follow_their_shares() -> Non
     learns = learner(rate=1e-9, bias_rate=1e-9)
     counts, bias = learns.counts.counts.copy(), learns.tables.item_rows(np.arange(NUM_ITEMS))[:, -1]
     shares = learns.counts.log_shares()
-    month_ms = 30 * 24 * 3600 * 1000
-    times_ms = np.full(1, START_MS + month_ms, dtype=np.int64)
+    half_life_ms = round(fitted().half_life_days * DAY_MS)
+    times_ms = np.full(1, START_MS + half_life_ms, dtype=np.int64)
     learns.learn(shown([("a", 3)], event_time_ms=times_ms))
     expected = counts / 2
     expected[3] += 1
@@ -110,6 +112,28 @@ def test_counts_halve_with_the_half_life_and_biases_follow_their_shares() -> Non
     moved = learns.tables.item_rows(np.arange(NUM_ITEMS))[:, -1] - bias
     assert np.allclose(moved, learns.counts.log_shares() - shares, atol=1e-5)
     assert moved.argmax() == 3
+
+
+def test_a_recipe_that_never_names_users_reads_histories_alone() -> None:
+    schedule = replace(fitted().config.schedule, anonymous_share=1.0)
+    nameless = LiveLearner(replace(fitted(), config=replace(fitted().config, schedule=schedule)), CONFIG)
+    before = nameless.tables.table.clone()
+    for batch in batches(newcomers(8)):
+        nameless.learn(batch)
+    moved = (nameless.tables.table[:NUM_USERS] != before[:NUM_USERS]).any(dim=1)
+    assert not moved.any()
+    assert nameless.users.history("new0-0").tolist() != []
+
+
+def test_scores_that_are_too_sure_are_put_right_by_the_temperature() -> None:
+    too_sure = LiveLearner(replace(fitted(), temperature=0.1), CONFIG)
+    for seed in range(4):
+        for batch in batches(newcomers(40, seed=seed)):
+            too_sure.learn(batch)
+    assert too_sure.temperature.value > 0.1
+    still = LiveLearner(replace(fitted(), temperature=0.1), replace(CONFIG, learning="nothing"))
+    still.learn(shown(newcomers(4)))
+    assert still.temperature.value == pytest.approx(0.1)
 
 
 def test_only_looking_changes_nothing_but_the_catalogue() -> None:
