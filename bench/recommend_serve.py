@@ -52,27 +52,29 @@ class ServeConfig:
     """The gateway's own default, of which the recommender may take its share."""
 
 
-def subjects(*, quick: bool) -> dict[str, ServedRecommender]:
-    """The recommenders that are served, by name."""
+def subjects(*, quick: bool) -> dict[str, tuple[ServedRecommender, ServeConfig]]:
+    """The recommenders that are served, by name, and how each is measured."""
     small = cllm4rec_small()
     if quick:
         tiny = replace(small.backbone, width=32, layers=1, heads=2)
-        return {"small-1k": ServedRecommender(config=replace(small, backbone=tiny), num_items=1_000)}
+        few = ServeConfig(rounds=2, requests=24, decodings=6)
+        return {"small-1k": (ServedRecommender(config=replace(small, backbone=tiny), num_items=1_000), few)}
     return {
-        "small-4k": ServedRecommender(config=small, num_items=4_000),
-        "small-100k": ServedRecommender(config=small, num_items=100_000),
-        "smollm2-4k": ServedRecommender(config=cllm4rec(), num_items=4_000),
-    }
+        "small-4k": (ServedRecommender(config=small, num_items=4_000), ServeConfig()),
+        "small-100k": (ServedRecommender(config=small, num_items=100_000), ServeConfig()),
+        "smollm2-4k": (ServedRecommender(config=cllm4rec(), num_items=4_000),
+                       ServeConfig(rounds=3, requests=48, decodings=8)),
+    }  # fmt: skip
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """`subjects`: for each its shape, `points` by clients, `decoding` and the ratios of every round."""
-    config = ServeConfig(rounds=2, requests=24, decodings=6) if quick else ServeConfig()
-    found = {name: _measured(name, subject, config) for name, subject in subjects(quick=quick).items()}
-    return {**describe(config.rounds), "subjects": found}
+    wanted = subjects(quick=quick)
+    found = {name: _measured(subject, config) for name, (subject, config) in wanted.items()}
+    return {**describe(max(config.rounds for _, config in wanted.values())), "subjects": found}
 
 
-def _measured(name: str, subject: ServedRecommender, config: ServeConfig) -> dict[str, Any]:
+def _measured(subject: ServedRecommender, config: ServeConfig) -> dict[str, Any]:
     decoder = TitleDecoder(subject.config, num_items=subject.num_items)
     lengths = {"code": CODE_TOKENS, "title": decoder.num_tokens(TITLE)}
     shape: BackboneConfig = subject.config.backbone
@@ -82,7 +84,8 @@ def _measured(name: str, subject: ServedRecommender, config: ServeConfig) -> dic
         pairs = _pairs(url, subject, config, decoder, lengths)
     return {
         "backbone": shape.kind, "num_items": subject.num_items, "prompt_tokens": decoder.prompt_tokens(history),
-        "k": config.k, "points": points, "deadline_ms": config.deadline_ms, "decoded_tokens": lengths, **pairs,
+        "k": config.k, "rounds": config.rounds, "requests_a_round": config.requests, "points": points,
+        "deadline_ms": config.deadline_ms, "decoded_tokens": lengths, **pairs,
     }  # fmt: skip
 
 
