@@ -44,7 +44,9 @@ class FusionConfig:
     """Of the history."""
     popularities: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Of popularity."""
-    newness: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
+    newness: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
+    newness_cost: float = 0.005
+    """The largest newness is taken that finds at most this share less than the best: nobody likes what is not shown."""
     text_weight: float = 5.0
     """How many users two items' words are, where they have the same."""
     rank: int = 256
@@ -56,6 +58,8 @@ class FusionConfig:
                 raise InputError("names nothing to choose among", field=f"fusion.{name}", value=())
         if not all(0 < decay <= 1 for decay in self.decays):
             raise InputError("must be above 0 and at most 1", field="fusion.decays", value=self.decays)
+        if not 0 <= self.newness_cost < 1:
+            raise InputError("is a share, 0 or more and below 1", field="fusion.newness_cost", value=self.newness_cost)
         if self.rank < 1:
             raise InputError("must be 1 or more", field="fusion.rank", value=self.rank)
 
@@ -78,10 +82,17 @@ def fuse(models: Models, writer: Writer, scores: Score, split: Split, texts: Seq
     models.path = path if weight else None
     bias.add_(share * popularity.to(models.device))
     is_new = new_items.marked(num_items)
-    newness = _best("newness", validated(split, lambda users, histories: (
+    by_newness = validated(split, lambda users, histories: (
         (each, found + each * is_new) for found in [scores(users, histories)] for each in config.newness
-    )), tell)  # fmt: skip
+    ))  # fmt: skip
+    newness = largest_within(by_newness, config.newness_cost)
+    tell(f"newness: {newness:g}, validation {by_newness[newness]:.4f}, best {max(by_newness.values()):.4f}")
     bias.add_(newness * torch.from_numpy(is_new).to(models.device))
+
+
+def largest_within(found: dict[float, float], cost: float) -> float:
+    """The largest key whose value falls short of the best by at most that share of it."""
+    return max(key for key, value in found.items() if value >= (1 - cost) * max(found.values()))
 
 
 def _best_path(split: Split, texts: Sequence[str], writer: Writer, config: FusionConfig,
