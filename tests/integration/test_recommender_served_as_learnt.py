@@ -107,5 +107,6 @@ def _of_learner(learns: LiveLearner, user: str) -> Array:
     place = learns.users.place(user) if learns.names_users else None
     finetuned = recipe.schedule.finetuning_epochs > 0
     prompts = history_prompts(writer, recipe.switches, [place], [learns.users.history(user)], finetuned=finetuned)
-    scores: Array = log_softmax(score_prompts(models, prompts)[0, : learns.tables.num_items].astype(np.float64))
+    logits = score_prompts(models, prompts)[0, : learns.tables.num_items].astype(np.float64)
+    scores: Array = log_softmax(logits / learns.temperature.value)
     return scores
