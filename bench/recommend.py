@@ -48,7 +48,7 @@ QUICK = "movielens-time"
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """`data_sets`: for each case `results`, `paired`, what was tried and chosen, and what was left out and why.
+    """`data_sets`: for each case `results`, `paired`, the same of `new_items`, what was chosen, and what left out.
 
     Raises NotFoundError where no data are there at all.
     """
@@ -104,7 +104,16 @@ def measure_all(
     say(render(comparison))
     chosen = {name: {"chosen": outcome.chosen, "tried": outcome.tried, "processor_seconds": outcome.seconds}
               for name, outcome in outcomes.items()}  # fmt: skip
-    return {**comparison.as_dict(), "chosen": chosen, "left_out": left_out}
+    return {**comparison.as_dict(), "new_items": _new_items(outcomes), "chosen": chosen, "left_out": left_out}
+
+
+def _new_items(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    """The comparison over test likes of items that nobody in training liked; empty where there are none."""
+    if not len(outcomes[BASE].new_items[0].users):
+        return {}
+    comparison = compare({name: outcome.new_items for name, outcome in outcomes.items()}, base=BASE)
+    say(f"new items alone, {comparison.num_users} users:\n{render(comparison)}")
+    return comparison.as_dict()
 
 
 def _progress(name: str, outcome: Outcome) -> str:

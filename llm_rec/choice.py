@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from llm_rec.baselines.early_stop import CHOSEN_BY
-from llm_rec.held_out import HeldOutConfig, measure
+from llm_rec.held_out import HeldOutConfig, measure, measure_with_new
 from llm_rec.interactions import Catalogue
 from llm_rec.ranking_metrics import UserMetrics
 from llm_rec.recipes import Recipe
@@ -21,6 +21,8 @@ class Outcome:
     tried: dict[str, float]
     """Label -> mean NDCG@100 on validation with the first seed; empty where there is one candidate alone."""
     per_seed: list[UserMetrics]
+    new_items: list[UserMetrics]
+    """The same of finding those test likes alone whose items nobody in training liked; users with any."""
     seconds: float
     """Of the processor, for choosing, fitting and scoring."""
 
@@ -32,12 +34,15 @@ def choose_and_measure(
     began = time.process_time()
     tried = {} if len(recipe.candidates) == 1 else _tried(recipe, split, catalogue, seeds[0])
     chosen = max(tried, key=lambda label: tried[label]) if tried else next(iter(recipe.candidates))
-    per_seed = []
+    found = []
     for seed in seeds if recipe.drawn else seeds[:1]:
         recommender = recipe.candidates[chosen]()
         recommender.fit(split, catalogue, seed=seed)
-        per_seed.append(measure(recommender, split, "test", config))
-    return Outcome(chosen=chosen, tried=tried, per_seed=per_seed, seconds=time.process_time() - began)
+        found.append(measure_with_new(recommender, split, "test", config))
+    per_seed, new_items = ([each[part] for each in found] for part in (0, 1))
+    return Outcome(
+        chosen=chosen, tried=tried, per_seed=per_seed, new_items=new_items, seconds=time.process_time() - began
+    )
 
 
 def _tried(recipe: Recipe, split: Split, catalogue: Catalogue, seed: int) -> dict[str, float]:

@@ -84,7 +84,7 @@ class CLLM4Rec:
         ).run(self._folder)  # fmt: skip
         new_items.graft(models)
         if config.fusion is not None:
-            fuse(models, self.scores, split, catalogue.texts, new_items, config.fusion, self._tell)
+            fuse(models, writer, self.scores, split, catalogue.texts, new_items, config.fusion, self._tell)
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:
         """(B, J) float32 of users (B,) and their histories, oldest first; larger is better, nothing is masked.

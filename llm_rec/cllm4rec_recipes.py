@@ -68,8 +68,9 @@ def cllm4rec_small_paper() -> Cllm4recConfig:
 
 
 def cllm4rec_small() -> Cllm4recConfig:
-    """The best of ours at the same size: every next like in the order of time, no user tokens, items with a bias,
-    a linear way of the history beside the language model; texts stand for new items by a regression on their words.
+    """The best of ours at that width, with one layer: every next like in the order of time, without user tokens.
+
+    Items have a bias, linear weights stand beside the language model, and new items come from their words.
     """
     switches = Switches(
         pretrain_order="chrono", finetune_order="chrono", lambda_c=0.0, item_bias="likes", new_items="texts"
@@ -78,8 +79,9 @@ def cllm4rec_small() -> Cllm4recConfig:
         cllm4rec_small_paper().schedule,
         warm_up_epochs=0, pretraining_epochs=8, finetuning_epochs=0, anonymous_share=1.0,
     )  # fmt: skip
+    backbone = replace(cllm4rec_small_paper().backbone, layers=1)
     return replace(
-        cllm4rec_small_paper(), name="cllm4rec-small",
+        cllm4rec_small_paper(), name="cllm4rec-small", backbone=backbone,
         with_content=False, switches=switches, schedule=schedule, fusion=FusionConfig(),
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 import torch
 
+from llm_rec.documents import Writer
 from llm_rec.history_path import HistoryPath, path_of
 from llm_rec.item_bias import log_likes
 from llm_rec.item_weights import closed_form, liked_together, worded_alike
@@ -43,7 +44,9 @@ class FusionConfig:
     """Of the history."""
     popularities: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Of popularity."""
-    newness: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
+    newness: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0, 4.0)
+    newness_cost: float = 0.005
+    """The largest newness is taken that finds at most this share less than the best: nobody likes what is not shown."""
     text_weight: float = 5.0
     """How many users two items' words are, where they have the same."""
     rank: int = 256
@@ -55,12 +58,14 @@ class FusionConfig:
                 raise InputError("names nothing to choose among", field=f"fusion.{name}", value=())
         if not all(0 < decay <= 1 for decay in self.decays):
             raise InputError("must be above 0 and at most 1", field="fusion.decays", value=self.decays)
+        if not 0 <= self.newness_cost < 1:
+            raise InputError("is a share, 0 or more and below 1", field="fusion.newness_cost", value=self.newness_cost)
         if self.rank < 1:
             raise InputError("must be 1 or more", field="fusion.rank", value=self.rank)
 
 
 @torch.no_grad()
-def fuse(models: Models, scores: Score, split: Split, texts: Sequence[str], new_items: NewItems,
+def fuse(models: Models, writer: Writer, scores: Score, split: Split, texts: Sequence[str], new_items: NewItems,
          config: FusionConfig, tell: Callable[[str], None]) -> None:  # fmt: skip
     """Chooses in turn the history's lambda and decay for what it finds alone, both weights together, and newness.
 
@@ -69,36 +74,44 @@ def fuse(models: Models, scores: Score, split: Split, texts: Sequence[str], new_
     """
     bias, num_items = models.bias, len(split.items)
     assert bias is not None, "the configuration asks for one"
-    path = _best_path(split, texts, config, tell).to(models.device)
+    path = _best_path(split, texts, writer, config, tell).to(models.device)
     popularity = new_items.filled(log_likes(split.train, num_items))
     weight, share = _best("history and popularity", validated(split, lambda users, histories: _weighed(
-        scores(users, histories), _scores(path, histories), popularity.numpy(), config)), tell)  # fmt: skip
+        scores(users, histories), _scores(path, writer, histories), popularity.numpy(), config)), tell)  # fmt: skip
     path.weight.fill_(weight)
     models.path = path if weight else None
     bias.add_(share * popularity.to(models.device))
     is_new = new_items.marked(num_items)
-    newness = _best("newness", validated(split, lambda users, histories: (
+    by_newness = validated(split, lambda users, histories: (
         (each, found + each * is_new) for found in [scores(users, histories)] for each in config.newness
-    )), tell)  # fmt: skip
+    ))  # fmt: skip
+    newness = largest_within(by_newness, config.newness_cost)
+    tell(f"newness: {newness:g}, validation {by_newness[newness]:.4f}, best {max(by_newness.values()):.4f}")
     bias.add_(newness * torch.from_numpy(is_new).to(models.device))
 
 
-def _best_path(split: Split, texts: Sequence[str], config: FusionConfig, tell: Callable[[str], None]) -> HistoryPath:
+def largest_within(found: dict[float, float], cost: float) -> float:
+    """The largest key whose value falls short of the best by at most that share of it."""
+    return max(key for key, value in found.items() if value >= (1 - cost) * max(found.values()))
+
+
+def _best_path(split: Split, texts: Sequence[str], writer: Writer, config: FusionConfig,
+               tell: Callable[[str], None]) -> HistoryPath:  # fmt: skip
     """The way that finds most on validation alone, with weight 1."""
     gram = liked_together(split.train, len(texts)) + config.text_weight * worded_alike(texts)
     paths = {l2: path_of(torch.from_numpy(closed_form(gram, l2)).float(), config.rank) for l2 in config.l2}
     l2, decay = _best("lambda and decay of the history alone", validated(
-        split, lambda _, histories: _alone(paths, histories, config)), tell)  # fmt: skip
+        split, lambda _, histories: _alone(paths, writer, histories, config)), tell)  # fmt: skip
     paths[l2].decay.fill_(decay)
     return paths[l2]
 
 
 def _alone(
-    paths: dict[float, HistoryPath], histories: list[Array], config: FusionConfig
+    paths: dict[float, HistoryPath], writer: Writer, histories: list[Array], config: FusionConfig
 ) -> Iterator[tuple[tuple[float, float], Floats]]:
     for (l2, path), decay in product(paths.items(), config.decays):
         path.decay.fill_(decay)
-        yield (l2, decay), _scores(path, histories)
+        yield (l2, decay), _scores(path, writer, histories)
 
 
 def _weighed(
@@ -108,7 +121,9 @@ def _weighed(
         yield (weight, share), scores + weight * beside + share * popularity
 
 
-def _scores(path: HistoryPath, histories: list[Array]) -> Floats:
+def _scores(path: HistoryPath, writer: Writer, histories: list[Array]) -> Floats:
+    """(B, J) of what prompts have room for, as it will be in them."""
+    histories = [writer.newest(history) for history in histories]
     items = np.full((len(histories), max(map(len, histories), default=0)), -1, dtype=np.int64)
     for row, history in zip(items, histories, strict=True):
         row[: len(history)] = history

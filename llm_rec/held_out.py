@@ -25,14 +25,18 @@ class HeldOutConfig:
 
 def measure(recommender: Recommender, split: Split, part: Part, config: HeldOutConfig | None = None) -> UserMetrics:
     """The metrics of every user with likes in `part`. Raises FreshetError where a score is not a number."""
-    config = config or HeldOutConfig()
-    wanted = split.valid if part == "valid" else split.test
-    asked = np.array([user for user, items in enumerate(wanted) if len(items)], dtype=np.int64)
-    found = [_measure(recommender, split, part, asked[start : start + _USERS_AT_ONCE], config)
-             for start in range(0, len(asked), _USERS_AT_ONCE)]  # fmt: skip
-    users = np.concatenate([asked[:0], *(each.users for each in found)])
-    return UserMetrics(users, {name: np.concatenate([np.zeros(0), *(each.values[name] for each in found)])
-                               for name in METRICS})  # fmt: skip
+    return _measured(recommender, split, part, config or HeldOutConfig(), [_wanted(split, part)])[0]
+
+
+def measure_with_new(
+    recommender: Recommender, split: Split, part: Part, config: HeldOutConfig
+) -> tuple[UserMetrics, UserMetrics]:
+    """The metrics of `measure`, and those of finding, among all items, the ones alone that nobody in training liked."""
+    learnt, wanted = np.unique(np.concatenate([*split.train, _NOTHING])), _wanted(split, part)
+    everything, new = _measured(recommender, split, part, config, [wanted, [
+        items[~np.isin(items, learnt)] for items in wanted
+    ]])  # fmt: skip
+    return everything, new
 
 
 def histories(split: Split, part: Part, users: Array) -> list[Array]:
@@ -45,10 +49,35 @@ def histories(split: Split, part: Part, users: Array) -> list[Array]:
     return [split.train[user] for user in users]
 
 
-def _measure(recommender: Recommender, split: Split, part: Part, users: Array, config: HeldOutConfig) -> UserMetrics:
+def _wanted(split: Split, part: Part) -> list[Array]:
+    return split.valid if part == "valid" else split.test
+
+
+def _measured(
+    recommender: Recommender, split: Split, part: Part, config: HeldOutConfig, sets: list[list[Array]]
+) -> list[UserMetrics]:
+    """The metrics of finding each of the sets of item numbers, which are lists of all users; scored once."""
+    asked = np.array([user for user, items in enumerate(_wanted(split, part)) if len(items)], dtype=np.int64)
+    blocks = [asked[start : start + _USERS_AT_ONCE] for start in range(0, len(asked), _USERS_AT_ONCE)]
+    found = [_of_block(recommender, split, part, block, config, sets) for block in blocks]
+    return [_joined([each[number] for each in found]) for number in range(len(sets))]
+
+
+def _of_block(
+    recommender: Recommender, split: Split, part: Part, users: Array, config: HeldOutConfig, sets: list[list[Array]]
+) -> list[UserMetrics]:
     known = histories(split, part, users)
     seen = known
     if part == "test" and config.mask_valid:
         seen = [np.concatenate([split.train[user], split.valid[user]]) for user in users]
-    wanted = split.valid if part == "valid" else split.test
-    return user_metrics(users, recommender.scores(users, known), [wanted[user] for user in users], seen)
+    scores = recommender.scores(users, known)
+    return [user_metrics(users, scores, [wanted[user] for user in users], seen) for wanted in sets]
+
+
+def _joined(found: list[UserMetrics]) -> UserMetrics:
+    return UserMetrics(np.concatenate([_NOTHING, *(each.users for each in found)]), {
+        name: np.concatenate([np.zeros(0), *(each.values[name] for each in found)]) for name in METRICS
+    })  # fmt: skip
+
+
+_NOTHING: Array = np.zeros(0, dtype=np.int64)

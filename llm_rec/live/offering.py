@@ -8,7 +8,7 @@ from llm_rec.live.learner import LiveLearner
 from llm_rec.live.tables import NEVER
 from streams.contract.columns import Array
 from streams.contract.manifest import Rows
-from streams.contract.recommender import HISTORIES, ITEMS, NEW_ITEMS, USERS, history_rows, pack_items
+from streams.contract.recommender import HISTORIES, ITEMS, NEW_ITEMS, TEMPERATURE, USERS, history_rows, pack_items
 from streams.turns.cursor import Cursor
 from streams.versions.delta import Delta, Progress, Publisher, WindowScores
 
@@ -53,7 +53,10 @@ class Offering:
         full = full or forgotten
         news = pack_items(learner.items.items[self._catalogue_items :])
         return Delta(
-            dense={NEW_ITEMS: np.frombuffer(news, dtype=np.uint8).copy()},
+            dense={
+                NEW_ITEMS: np.frombuffer(news, dtype=np.uint8).copy(),
+                TEMPERATURE: np.array([learner.temperature.value], dtype=np.float32),
+            },
             rows=self._rows(NEVER - 1 if full else newest),
             tombstones={} if full or not len(gone) else {USERS: gone, HISTORIES: gone},
             ads=np.zeros((0, len(_AD_KEYS)), dtype=np.int64),

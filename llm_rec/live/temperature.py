@@ -1,8 +1,8 @@
 """How sure the scores are: probabilities are softmax(scores / temperature).
 
 What ranks best need not be calibrated: a recommender whose parts were weighed by its ranking is often too sure. One
-number puts that right for the figures and for the gradient (Guo et al. 2017); no rank depends on it, so it is not
-served.
+number puts that right (Guo et al. 2017): for the figures, for the gradient, and for whoever weighs served scores
+against others. No rank depends on it.
 """
 
 from __future__ import annotations

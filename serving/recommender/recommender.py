@@ -115,7 +115,7 @@ class Recommender(Live[ServedRecommender]):
         # No version is applied from here on.
         asked = [self._asked(served, request, user) for request, user in zip(requests, users, strict=True)]
         states, cached = self._states_of(served, asked, computed)
-        logits = served.language_model.logits(states, len(served.catalogue))
+        logits = served.language_model.logits(states, len(served.catalogue)).div_(served.temperature)
         excluded = [
             np.concatenate([each.history, served.catalogue.numbers_of(each.request.exclude)]) for each in asked
         ]  # fmt: skip

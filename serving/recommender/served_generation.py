@@ -11,7 +11,7 @@ from serving.scorer.hot_rows import HotRows
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
-from streams.contract.recommender import HISTORIES, ITEMS, USERS
+from streams.contract.recommender import HISTORIES, ITEMS, USERS, temperature_of
 
 
 class ServedRecommender(FollowedGeneration[PreparedRecommender]):
@@ -36,6 +36,7 @@ class ServedRecommender(FollowedGeneration[PreparedRecommender]):
         )
         self.language_model = language_model
         self.catalogue = catalogue
+        self.temperature = 1.0
         self.rows = HotRows(
             len(generation.tables), dim, capacity=config.max_hot_rows, max_unknown_ids=config.max_unknown_ids
         )
@@ -48,7 +49,7 @@ class ServedRecommender(FollowedGeneration[PreparedRecommender]):
 
     def put_in(self, version: PreparedRecommender) -> None:
         users = version.users
-        self.catalogue = version.catalogue
+        self.catalogue, self.temperature = version.catalogue, version.temperature
         self.language_model.remove_items(version.gone_items)
         self.language_model.put_items(version.item_numbers, version.item_rows)
         self.rows.forget(users.dead_tables, users.dead_ids, users.manifest.version)
@@ -59,4 +60,5 @@ class ServedRecommender(FollowedGeneration[PreparedRecommender]):
 
     def set_dense(self, dense: dict[str, Array]) -> None:
         """Sets what the store's dense part says, before any version is followed. Raises FormatError."""
+        self.temperature = temperature_of(dense)
         self.catalogue = self._newest_catalogue = new_catalogue(dense, self.catalogue)

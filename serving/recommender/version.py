@@ -11,7 +11,7 @@ from serving.scorer.version import PreparedVersion, merged
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
-from streams.contract.recommender import ITEMS, NEW_ITEMS
+from streams.contract.recommender import ITEMS, NEW_ITEMS, temperature_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class PreparedRecommender:
     item_numbers: Array
     item_rows: Array
     gone_items: Array
+    temperature: float
 
     @property
     def manifest(self) -> Manifest:
@@ -47,7 +48,8 @@ def prepare(update: ModelUpdate, generation: Generation, before: Catalogue) -> P
     )  # fmt: skip
     gone_items = version.dead_ids[gone]
     return PreparedRecommender(
-        users, catalogue, numbers, version.rows[of_items][first], gone_items[gone_items >= 0]
+        users, catalogue, numbers, version.rows[of_items][first], gone_items[gone_items >= 0],
+        temperature_of(update.dense),
     )  # fmt: skip
 
 

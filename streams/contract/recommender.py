@@ -14,6 +14,7 @@ d the width of the language model. Its versions travel on `recommender-updates`.
 
     dense        new_items (n,) uint8     MessagePack list of `Item`: those since the catalogue, in the order of
                                           numbers; the whole list in every version
+                 temperature (1,) float32 what scores are divided by before they are probabilities; 1 where left out
 
 Users have rows where the recipe names them in prompts, and histories alone where it does not
 (`schedule.anonymous_share` 1). Item numbers are exact in float32 up to 2^24. An item in the catalogue
@@ -22,7 +23,7 @@ whose row is all zeros is not ranked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from streams.contract.values import ids_of
 
 ITEMS, USERS, HISTORIES = "items", "users", "histories"
 CONFIG, BACKBONE, CATALOGUE = "config", "backbone", "catalogue"
-NEW_ITEMS = "new_items"
+NEW_ITEMS, TEMPERATURE = "new_items", "temperature"
 MOST_ITEMS = 1 << 24
 NO_ITEM = -1
 
@@ -81,6 +82,18 @@ def unpack_items(packed: bytes) -> list[Item]:
     except msgspec.MsgspecError as error:
         raise FormatError(f"is no list of items: {error}", field=CATALOGUE,
                           remedy="start a new generation") from error  # fmt: skip
+
+
+def temperature_of(dense: Mapping[str, Array]) -> float:
+    """The temperature in a version's dense part. Raises FormatError for one that is not above 0."""
+    held = dense.get(TEMPERATURE)
+    if held is None:
+        return 1.0
+    value = float(held[0]) if held.shape == (1,) else float("nan")
+    if not 0 < value < float("inf"):
+        raise FormatError("is not one number above 0", field=f"dense.{TEMPERATURE}", value=held.tolist(),
+                          remedy="publish the next version")  # fmt: skip
+    return value
 
 
 def history_rows(histories: Sequence[Array], dim: int) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import recommend
@@ -43,6 +44,17 @@ def test_measurement_compares_recipes_with_popularity_and_tells_what_was_left_ou
     assert found["paired"]["ease"]["ndcg_at_100"]["ci95"][0] > 0
     assert "an order alone" in found["left_out"]["recent-popularity"]
     assert found["base"] == "popularity"
+
+
+def test_new_items_are_measured_alone_and_no_likes_can_tell_them_apart() -> None:
+    split, new = communities(), 0
+    train = [items[items != new] for items in split.train]
+    test = [np.array([new, user]) if user else np.array([user]) for user in range(2 * SIZE)]
+    found = recommend.measure_all({"popularity": RECIPES["popularity"], "ease": EASE},
+                                  replace(split, train=train, test=test), CATALOGUE, (0,))  # fmt: skip
+    assert found["new_items"]["users"] == 2 * SIZE - 1  # one has it as validation like
+    assert found["new_items"]["results"]["ease"]["ndcg_at_100"] < found["results"]["ease"]["ndcg_at_100"]
+    assert recommend.measure_all({"popularity": RECIPES["popularity"]}, split, CATALOGUE, (0,))["new_items"] == {}
 
 
 def test_facts_count_what_was_never_learnt_from() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.config import Cllm4recConfig
-from llm_rec.fusion import FusionConfig
+from llm_rec.fusion import FusionConfig, largest_within
 from llm_rec.history_path import path_of
 from llm_rec.interactions import Catalogue
 from llm_rec.splits import Split
@@ -74,6 +74,11 @@ def test_validation_lifts_new_items_where_they_are_what_is_liked(come_from: Any)
         assert (best >= NUM_ITEMS - 2).all() == first
 
 
+def test_newness_is_the_largest_that_costs_little() -> None:
+    found = {0.0: 0.500, 1.0: 0.502, 2.0: 0.500, 3.0: 0.400}
+    assert [largest_within(found, cost) for cost in (0.0, 0.01, 0.5)] == [1, 2, 3]
+
+
 def test_words_tell_what_embedding_a_new_item_has() -> None:
     split = two_communities()
     train = [items[items != NUM_ITEMS - 1] for items in split.train]
@@ -93,7 +98,7 @@ def test_a_way_of_a_lower_rank_is_the_nearest_one() -> None:
         assert torch.allclose(path.given @ path.wanted.T, weights, atol=1e-3)
 
 
-@pytest.mark.parametrize("change", [{"weights": ()}, {"decays": (0.0,)}, {"rank": 0}], ids=str)
+@pytest.mark.parametrize("change", [{"weights": ()}, {"decays": (0.0,)}, {"rank": 0}, {"newness_cost": 1.0}], ids=str)
 def test_a_fusion_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         FusionConfig(**change)

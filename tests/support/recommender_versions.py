@@ -23,6 +23,7 @@ from streams.contract.recommender import (
     HISTORIES,
     ITEMS,
     NEW_ITEMS,
+    TEMPERATURE,
     USERS,
     Item,
     history_rows,
@@ -71,6 +72,7 @@ class PublishedRecommender:
     """Of the history's way beside the language model; 0: none."""
     learnt: Models | None = None
     """What the generation's programs hold in the place of random weights; `expected` knows nothing of it."""
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         self.width = load_backbone(self.config.backbone).width
@@ -161,7 +163,9 @@ class PublishedRecommender:
                 history_rows([self.histories[name] for name in histories], self.width + 1),
             ),
         }
-        dense = {NEW_ITEMS: np.frombuffer(pack_items(self.new_items), dtype=np.uint8)}
+        dense: dict[str, Array] = {NEW_ITEMS: np.frombuffer(pack_items(self.new_items), dtype=np.uint8)}
+        if self.temperature != 1:
+            dense[TEMPERATURE] = np.array([self.temperature], dtype=np.float32)
         tombstones = {ITEMS: np.array(gone, dtype=np.int64)} if gone else {}
         self.update = ModelUpdate(self._manifest(), dense, {t: r for t, r in rows.items() if len(r.ids)}, tombstones)
         return self.update
@@ -193,7 +197,7 @@ class PublishedRecommender:
         )  # fmt: skip
         logits = np.full(len(self.items), -np.inf)
         bias = np.array([self.item_rows[number][-1] for number in places.tolist()])
-        logits[places] = score_prompts(models, prompts)[0, places].astype(np.float64) + bias
+        logits[places] = (score_prompts(models, prompts)[0, places].astype(np.float64) + bias) / self.temperature
         scores: Array = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
         return scores
 

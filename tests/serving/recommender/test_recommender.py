@@ -50,6 +50,24 @@ def test_users_asked_for_together_get_what_each_gets_alone(model: PublishedRecom
         assert_recommends(answer, [(item.item_id, item.score) for item in alone.items])
 
 
+def test_temperature_of_a_version_makes_scores_less_sure_and_moves_no_item(
+    model: PublishedRecommender, start: Start
+) -> None:
+    model.begin(users=["ann"])
+    model.publish(histories={"ann": [2, 5]})
+    service = start()
+    assert service.wait_for_version(2, 20)
+    sure = answer_of(service, "ann", 8)
+    model.temperature = 4.0
+    model.publish(histories={"ann": [2, 5]})
+    assert service.wait_for_version(3, 20)
+    for served in (service, start()):
+        assert served.wait_for_version(3, 20)
+        assert_recommends(answer := answer_of(served, "ann", 8), expected_items(model, "ann", 8))
+        assert [item.item_id for item in answer.items] == [item.item_id for item in sure.items]
+        assert answer.items[0].score < sure.items[0].score
+
+
 def test_history_of_the_request_stands_in_the_place_of_the_streams(model: PublishedRecommender, start: Start) -> None:
     model.begin(users=["ann"])
     model.publish(histories={"ann": [2]})

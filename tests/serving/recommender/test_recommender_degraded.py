@@ -24,7 +24,7 @@ from streams.contract.recommend_wire import (
     pack_recommend,
     unpack_answer,
 )
-from streams.contract.recommender import NEW_ITEMS, pack_items
+from streams.contract.recommender import NEW_ITEMS, TEMPERATURE, pack_items
 from streams.log.event_log import Append
 from streams.store.row_store import RowStore
 from tests.support.recommender_versions import PublishedRecommender, items_named
@@ -90,7 +90,7 @@ def test_row_newer_than_the_version_that_scores_makes_it_catch_up_first(
     assert_recommends(answer, expected_items(model, "bob", 3))
 
 
-@pytest.mark.parametrize("damage", ["duplicate", "no bytes", "unnamed item", "missing"])
+@pytest.mark.parametrize("damage", ["duplicate", "no bytes", "unnamed item", "missing", "temperature"])
 def test_damaged_version_is_passed_over_and_the_next_one_loads_the_generation_again(
     model: PublishedRecommender, start: Start, damage: str
 ) -> None:
@@ -101,6 +101,7 @@ def test_damaged_version_is_passed_over_and_the_next_one_loads_the_generation_ag
         "duplicate": {NEW_ITEMS: np.frombuffer(pack_items(items_named("a")), dtype=np.uint8)},
         "no bytes": {NEW_ITEMS: np.ones(3, dtype=np.float32)},
         "unnamed item": good.dense,
+        "temperature": {**good.dense, TEMPERATURE: np.zeros(1, dtype=np.float32)},
         "missing": {},
     }
     rows = dict(good.rows)
