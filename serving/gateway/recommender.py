@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+import msgspec
+
 from serving.gateway.rankers import Scorer
 from serving.gateway.triton_client import RefusalError
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError, InputError, UnavailableError
-from streams.contract.recommend_wire import RecommendAnswer, RecommendRequest, pack_recommend, unpack_answer
+from streams.contract.recommend_wire import LATE, RecommendAnswer, RecommendRequest, pack_recommend, unpack_answer
 from streams.contract.wire import BAD_INPUT, NOT_READY
 
 _PROBE_SECONDS = 1.0
@@ -47,9 +49,13 @@ class Recommender:
         await self._model.close()
 
     async def _ask(self, request: RecommendRequest, deadline: float) -> RecommendAnswer:
+        by_ms = round(time.time() * 1000 + 1000 * (deadline - time.monotonic()))
+        timed = msgspec.structs.replace(request, answer_by_ms=by_ms)
         try:
-            return unpack_answer(await self._model.infer({"request": pack_recommend(request)}, deadline))
+            return unpack_answer(await self._model.infer({"request": pack_recommend(timed)}, deadline))
         except RefusalError as refusal:
+            if refusal.reason.startswith(LATE):
+                raise TimeoutError(refusal.reason) from refusal
             if refusal.reason.startswith(BAD_INPUT):
                 raise InputError(refusal.reason, remedy="see POST /v1/recommend in /docs") from refusal
             raise

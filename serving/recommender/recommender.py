@@ -10,6 +10,7 @@ Watcher   live pointer, head ────────────────┘
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from serving.recommender.config import MAX_USERS, RecommenderConfig
+from serving.recommender.pace import Pace
 from serving.recommender.ranking import best
 from serving.recommender.served_generation import ServedRecommender
 from serving.recommender.states import Asks, States, digest_of
@@ -31,6 +33,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.recommend_wire import (
     CACHED_STATE,
+    LATE,
     STALE_UPDATES,
     UNKNOWN_ITEMS,
     UNKNOWN_USER,
@@ -69,6 +72,7 @@ class Recommender(Live[ServedRecommender]):
         self._config = config
         self._store = store
         self._states = States(store, config.model, most=config.max_states, seconds=config.state_seconds)
+        self._pace = Pace()
         self._stats = RecommenderStats()
 
     def score(self, requests: Sequence[Mapping[str, Array]]) -> list[Result]:
@@ -80,9 +84,13 @@ class Recommender(Live[ServedRecommender]):
             if served is None:
                 return [_without_model(request) for request in accepted]
             served.apply_waiting()
+            accepted = self._in_time(accepted)
             ranked = [request for request in accepted if isinstance(request, RecommendRequest) and request.k]
             passes = [ranked[start : start + MAX_USERS] for start in range(0, len(ranked), MAX_USERS)]
+            began = time.monotonic()
             rest = iter([answer for few in passes for answer in self._pass(served, few, computed)])
+            if ranked:
+                self._pace.took(time.monotonic() - began, len(ranked))
             results = [self._result(request, rest, served) for request in accepted]
         self._states.store(computed)
         return results
@@ -105,6 +113,17 @@ class Recommender(Live[ServedRecommender]):
                 num_items=len(served.catalogue),
                 num_hot_rows=len(served.rows),
             )
+
+    def _in_time(self, accepted: Sequence[RecommendRequest | Refusal]) -> list[RecommendRequest | Refusal]:
+        """Those that can be answered in time; refusals in the place of the others."""
+        asked = [place for place, each in enumerate(accepted) if isinstance(each, RecommendRequest) and each.k]
+        taken = self._pace.in_time([_answer_by(accepted[place]) for place in asked], time.time_ns() // 1_000_000)
+        results = list(accepted)
+        for place, is_taken in zip(asked, taken.tolist(), strict=True):
+            if not is_taken:
+                results[place] = _TOO_LATE
+                self._stats.num_late += 1
+        return results
 
     def _pass(
         self, served: ServedRecommender, requests: Sequence[RecommendRequest], computed: dict[bytes, Array]
@@ -190,6 +209,13 @@ class Recommender(Live[ServedRecommender]):
         self._stats.num_misses += num_asked
         self._stats.num_cached += num_cached
         self._stats.num_unknown_users += sum(UNKNOWN_USER in each.flags for each in asked)
+
+
+_TOO_LATE = Refusal(f"{LATE}: no answer would have come in time")
+
+
+def _answer_by(request: RecommendRequest | Refusal) -> int:
+    return request.answer_by_ms if isinstance(request, RecommendRequest) else 0
 
 
 def _accept(tensors: Mapping[str, Array]) -> RecommendRequest | Refusal:

@@ -18,6 +18,7 @@ class RecommenderStats:
     num_misses: int = 0
     num_cached: int = 0
     num_unknown_users: int = 0
+    num_late: int = 0
 
     def metrics(self) -> dict[str, float]:
         """Metric name -> value."""
@@ -30,4 +31,5 @@ class RecommenderStats:
             "freshet_recommender_misses_total": self.num_misses,
             "freshet_recommender_cached_states_total": self.num_cached,
             "freshet_recommender_unknown_users_total": self.num_unknown_users,
+            "freshet_recommender_late_total": self.num_late,
         }

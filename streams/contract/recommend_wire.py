@@ -34,6 +34,9 @@ CACHED_STATE = "cached_state"
 STORE_UNAVAILABLE = "store_unavailable"
 STALE_UPDATES = "stale_updates"
 
+LATE = "late"
+"""What a refusal's reason begins with where no answer would have come in time."""
+
 
 class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The `k` best items for a user; what the user liked, and what is excluded, is never among them."""
@@ -45,6 +48,8 @@ class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True,
     exclude: list[str] = []
     with_features: bool = False
     """Whether each item comes with the raw features of its last impression."""
+    answer_by_ms: int = 0
+    """Wall-clock milliseconds by which the answer is of use; 0: whenever. Clocks of both sides must agree."""
 
 
 class RankedItem(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -110,6 +110,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_recommender_misses_total", "counter", "Rows of users and histories asked of Redis."),
     Metric("freshet_recommender_cached_states_total", "counter", "States of users that were computed before."),
     Metric("freshet_recommender_unknown_users_total", "counter", "Requests of users of whom nothing is known."),
+    Metric("freshet_recommender_late_total", "counter", "Requests let go, for no answer would have come in time."),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -320,3 +321,19 @@ def test_malformed_request_is_refused_and_spoils_no_other(
     assert_recommends(answer, expected_items(model, "ann", 5))
     assert isinstance(probe, RecommendAnswer)
     assert (probe.version, probe.num_items, probe.items) == (1, 8, [])
+
+
+def test_request_that_is_late_already_is_let_go_and_the_others_are_answered(
+    model: PublishedRecommender, start: Start
+) -> None:
+    model.begin(users=["ann"])
+    service, now_ms = start(), time.time_ns() // 1_000_000
+    late, timely = service.score([
+        {"request": pack_recommend(request_of("ann", answer_by_ms=now_ms - 1))},
+        {"request": pack_recommend(request_of("ann", answer_by_ms=now_ms + 60_000))},
+    ])  # fmt: skip
+    assert isinstance(late, Refusal)
+    assert late.message.startswith("late: ")
+    assert isinstance(timely, RecommendAnswer)
+    assert_recommends(timely, expected_items(model, "ann", 5))
+    assert service.stats().num_late == 1
