@@ -75,7 +75,8 @@ class KafkaServer:
         if not settings.exists():
             values = {"broker": self.port, "controller": self.controller_port, "folder": self.folder}
             settings.write_text(_PROPERTIES.format(extra=self.extra_properties, **values))
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            # An id that begins with a dash, as one in 64 would, is an option to the formatter.
+            cluster_id = "A" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
             format_arguments = ["format", "-t", cluster_id, "-c", str(settings), *self.format_options]
             subprocess.run(self._java("kafka.tools.StorageTool", *format_arguments), check=True, capture_output=True)
         with (self.folder / "broker.log").open("ab") as output:
