@@ -114,6 +114,15 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         learnt(SHORT, tmp_path)
 
 
+def test_without_fine_tuning_validation_keeps_an_epoch_of_pretraining() -> None:
+    schedule = replace(SHORT.schedule, pretraining_epochs=2, finetuning_epochs=0, choose="validation")
+    told: list[str] = []
+    CLLM4Rec(replace(SHORT, schedule=schedule), tell=told.append).fit(two_communities(), coloured(), seed=0)
+    assert [line.split(":")[0] for line in told if "validation" in line] == [
+        "pretraining, collaborative 1 of 2", "pretraining, collaborative 2 of 2",
+    ]  # fmt: skip
+
+
 def test_without_texts_there_are_no_content_epochs() -> None:
     tasks = [epoch.task for epoch in plan(SHORT.schedule, with_content=False)]
     assert tasks == ["collaborative", "recommend", "recommend"]
