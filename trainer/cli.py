@@ -90,7 +90,7 @@ def _evaluate(args: Namespace) -> Result:
 def _render_evaluate(result: Result) -> str:
     report = f"\nreport: {result['report']}" if "report" in result else ""
     differences = [f"{p['a']} - {p['b']}: {p['delta_ne']:+.5f} normalized entropy, 95 % {p['ci95'][0]:+.5f} to "
-                   f"{p['ci95'][1]:+.5f}" for p in result["paired"]]  # fmt: skip
+                   f"{p['ci95'][1]:+.5f}" for p in result["paired"] if p["delta_ne"] is not None]  # fmt: skip
     return "\n".join([result["table"], *differences]) + report
 
 

@@ -104,7 +104,10 @@ class Evaluation:
             "recipes": {recipe.name: recipe.as_dict() for recipe in self.recipes},
             "base_rate_log_loss": _or_none(self.base_rate_log_loss),
             "bayes_log_loss": _or_none(self.bayes_log_loss),
-            "paired": [{"a": p.a, "b": p.b, "delta_ne": p.delta_ne, "ci95": list(p.ci95)} for p in self.paired],
+            "paired": [
+                {"a": p.a, "b": p.b, "delta_ne": _or_none(p.delta_ne), "ci95": [_or_none(end) for end in p.ci95]}
+                for p in self.paired
+            ],
         }
 
 

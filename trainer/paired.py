@@ -53,7 +53,10 @@ class BlockSums:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Paired:
-    """NE(a) - NE(b) on the same examples, negative where a is better, with the 95 % interval of the bootstrap."""
+    """NE(a) - NE(b) on the same examples, negative where a is better, with the 95 % interval of the bootstrap.
+
+    All three are nan where the examples have one label alone: normalized entropy is not defined then.
+    """
 
     a: str
     b: str
@@ -71,7 +74,9 @@ def compare(a: str, b: str, sums_a: list[BlockSums], sums_b: list[BlockSums], *,
     rng, losses = np.random.default_rng(seed), of_a[:, 0] - of_b[:, 0]
     times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=_RESAMPLES).astype(np.float64)
     seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=_RESAMPLES) / num_seeds
-    low, high = np.nanpercentile(_delta(times, seeds, losses, of_a[0]), [2.5, 97.5])
+    deltas = _delta(times, seeds, losses, of_a[0])
+    drawn = deltas[~np.isnan(deltas)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
     all_of_it = _delta(np.ones((1, blocks)), np.full((1, num_seeds), 1 / num_seeds), losses, of_a[0])
     return Paired(a=a, b=b, delta_ne=float(all_of_it[0]), ci95=(float(low), float(high)), num_blocks=blocks)
 

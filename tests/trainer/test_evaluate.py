@@ -185,6 +185,17 @@ def test_report_says_what_it_was_made_with_and_what_is_known_of_the_data(tmp_pat
     assert (tmp_path / "calibration_curve.png").stat().st_size > 1000
 
 
+def test_difference_on_examples_of_one_label_is_not_a_number_and_none_in_json() -> None:
+    a, b = BlockSums(), BlockSums()
+    for sums, loss in ((a, 0.2), (b, 0.3)):
+        sums.add(np.full(1000, loss), np.ones(1000), np.ones(1000))
+    paired = compare("a", "b", [a], [b])
+    assert math.isnan(paired.delta_ne)
+    assert all(math.isnan(end) for end in paired.ci95)
+    found = Evaluation(recipes=[], paired=[paired], base_rate_log_loss=0.0, bayes_log_loss=math.nan).as_dict()
+    assert found["paired"] == [{"a": "a", "b": "b", "delta_ne": None, "ci95": [None, None]}]
+
+
 def test_seeds_that_differ_widen_the_interval() -> None:
     rng, label = np.random.default_rng(0), np.tile([0.0, 1.0], 5000)
     loss = rng.random(10_000)
