@@ -19,6 +19,7 @@ def _configure_train(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", default="cllm4rec-small", help="a name of llm_rec/cllm4rec_recipes.py")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder; goes on if killed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="more only where nothing else runs")
     parser.add_argument("--least-likes", type=int, default=1, metavar="K",
                         help="leave out users and items with fewer")  # fmt: skip
     parser.add_argument("--split", choices=("all", "time"), default="all",

@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
 
 from llm_rec.baselines.popularity import DAY_MS
@@ -34,6 +35,7 @@ def train(args: Namespace) -> Result:
     """Fits and writes. Raises InputError, NotFoundError, FormatError, ConflictError where a model lies there."""
     began, out = time.monotonic(), Path(args.out)
     _check(args)
+    torch.set_num_threads(args.threads)
     config = recipe_named(args.recipe)
     source = learnt_part(load(args.data, least_likes=args.least_likes), args.split)
     split = time_split(source) if args.split == "time" else last_split(source)
@@ -60,6 +62,8 @@ def _check(args: Namespace) -> None:
     """What can be told before anything is read."""
     if args.least_likes < 1:
         raise InputError("must be 1 or more", field="least_likes", value=args.least_likes)
+    if args.threads < 1:
+        raise InputError("must be 1 or more", field="threads", value=args.threads)
     if not args.half_life_days > 0:
         raise InputError("must be above 0", field="half_life_days", value=args.half_life_days)
     if has_model(args.out):
