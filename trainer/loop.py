@@ -23,6 +23,7 @@ from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded,
 from streams.checkpoints.writer import CheckpointWriter, Saved
 from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog
+from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
 from streams.turns.source import ExampleSource, SourceConfig
 from streams.versions.delta import Publisher
@@ -32,7 +33,7 @@ from trainer.distributed import place_from
 from trainer.learner import Learner
 from trainer.learner_state import learner_tensors, learner_values, load_learner
 from trainer.offering import Offering
-from trainer.prefetch import Prefetcher
+from trainer.prefetch import prepared_turns
 from trainer.prepare import Prepared, Preparer
 from trainer.tally import Scores
 
@@ -146,10 +147,8 @@ class Trainer:
             on_undecodable=self._aside.undecodable, stop=self._stop,
         )  # fmt: skip
         self._cursor = self._saved_cursor = source.cursor
-        ahead = Prefetcher(
-            source, Preparer(self._learner.schema),
-            on_bad_request=self._aside.bad_request, stop=self._stop, depth=self._config.prefetch,
-        )  # fmt: skip
+        prepared_ones = prepared_turns(source, Preparer(self._learner.schema), self._aside.bad_request)
+        ahead = Ahead(prepared_ones, self._stop, depth=self._config.prefetch)
         self._timing.begin(self._learner.counters.examples, self._config.checkpoint.every_seconds)
         with closing(self._writer):
             try:

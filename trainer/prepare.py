@@ -31,12 +31,11 @@ class Learnable:
 class Prepared:
     """One batch, ready for vocabulary and tables, and where the log stands behind it.
 
-    `learnable` is None where the turn left nothing to learn; `last` ends the stream.
+    `learnable` is None where the turn left nothing to learn.
     """
 
     learnable: Learnable | None
     cursor: Cursor
-    last: bool = False
 
 
 def transform(examples: ExampleBatch, to_features: FeatureTransform) -> FeatureBatch:

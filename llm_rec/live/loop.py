@@ -21,11 +21,11 @@ import torch
 from llm_rec.live.learner import LiveLearner
 from llm_rec.live.offering import Offering
 from llm_rec.live.state import learner_tensors, learner_values, load_learner
-from llm_rec.live.turns_ahead import TurnsAhead
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded
 from streams.checkpoints.writer import CheckpointWriter
 from streams.contract.errors import InputError, UnavailableError
 from streams.log.event_log import EventLog, Record
+from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
 from streams.turns.source import ExampleSource, SourceConfig, Turn
 
@@ -126,7 +126,7 @@ class LearnLoop:
         )
         self._cursor = self._saved_cursor = source.cursor
         self._begin()
-        ahead = TurnsAhead(source, self._stop)
+        ahead = Ahead(iter(source.next_turn, None), self._stop)
         with closing(self._writer):
             try:
                 for turn in ahead:
