@@ -10,6 +10,7 @@ from llm_rec.held_out import HeldOutConfig, measure, measure_with_new
 from llm_rec.interactions import Catalogue
 from llm_rec.ranking_metrics import UserMetrics
 from llm_rec.recipes import Recipe
+from llm_rec.recommender import Recommender
 from llm_rec.splits import Split
 
 
@@ -30,12 +31,11 @@ class Outcome:
 def choose_and_measure(
     recipe: Recipe, split: Split, catalogue: Catalogue, seeds: tuple[int, ...], config: HeldOutConfig
 ) -> Outcome:
-    """Fits each candidate with the first seed, then the best one with every seed (one where none is drawn)."""
+    """Fits each candidate with the first seed, then the best one with the other seeds (none where none is drawn)."""
     began = time.process_time()
-    tried = {} if len(recipe.candidates) == 1 else _tried(recipe, split, catalogue, seeds[0])
-    chosen = max(tried, key=lambda label: tried[label]) if tried else next(iter(recipe.candidates))
-    found = []
-    for seed in seeds if recipe.drawn else seeds[:1]:
+    chosen, best, tried = _chosen(recipe, split, catalogue, seeds[0])
+    found = [measure_with_new(best, split, "test", config)]
+    for seed in seeds[1:] if recipe.drawn else ():
         recommender = recipe.candidates[chosen]()
         recommender.fit(split, catalogue, seed=seed)
         found.append(measure_with_new(recommender, split, "test", config))
@@ -45,11 +45,18 @@ def choose_and_measure(
     )
 
 
-def _tried(recipe: Recipe, split: Split, catalogue: Catalogue, seed: int) -> dict[str, float]:
-    tried = {}
+def _chosen(recipe: Recipe, split: Split, catalogue: Catalogue, seed: int) -> tuple[str, Recommender, dict[str, float]]:
+    """(label, the fitted one, what each candidate reached): the best on validation; one alone is not asked."""
+    tried: dict[str, float] = {}
+    kept: tuple[str, Recommender] | None = None
     for label, build in recipe.candidates.items():
         recommender = build()
         recommender.fit(split, catalogue, seed=seed)
+        if len(recipe.candidates) == 1:
+            return label, recommender, {}
         found = measure(recommender, split, "valid").values[CHOSEN_BY]
         tried[label] = float(found.mean()) if len(found) else 0.0
-    return tried
+        if kept is None or tried[label] > tried[kept[0]]:
+            kept = label, recommender
+    assert kept is not None, "a recipe has a candidate"
+    return *kept, tried

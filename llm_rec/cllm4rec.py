@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from llm_rec.backbone import load_backbone
 from llm_rec.config import Cllm4recConfig
@@ -20,9 +21,11 @@ from llm_rec.item_bias import add_item_bias
 from llm_rec.material import Material
 from llm_rec.models import Models, build_models
 from llm_rec.new_items import NewItems
+from llm_rec.run_file import has_run
 from llm_rec.scoring import history_prompts, score_prompts
 from llm_rec.selection import validated
 from llm_rec.splits import Split
+from llm_rec.text_start import started_at_texts
 from llm_rec.training import Trainer
 from streams.command import say
 from streams.contract.columns import Array
@@ -76,6 +79,11 @@ class CLLM4Rec:
         self._known = np.array([len(items) > 0 for items in split.train], dtype=np.bool_)
         self._known &= config.schedule.anonymous_share < 1  # no user token has learnt anything otherwise
         self._learnt = models, writer
+        if config.start is not None and not has_run(self._folder):
+            self._tell("item embeddings start at what a language model reads of the items' texts")
+            with torch.no_grad():
+                items = models.collaborative.items
+                items.copy_(started_at_texts(items, catalogue.texts, config.start))
         material = Material(split.train, catalogue.texts, self._reviews)
         new_items = NewItems(material, config.new_items_from)
         Trainer(

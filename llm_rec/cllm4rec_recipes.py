@@ -10,6 +10,7 @@ from llm_rec.config import Cllm4recConfig
 from llm_rec.fusion import FusionConfig
 from llm_rec.schedule import ScheduleConfig
 from llm_rec.switches import Switches, paper, reference
+from llm_rec.text_start import TextStartConfig
 from streams.contract.errors import NotFoundError
 
 
@@ -70,20 +71,40 @@ def cllm4rec_small_paper() -> Cllm4recConfig:
 def cllm4rec_small() -> Cllm4recConfig:
     """The best of ours at that width, with one layer: every next like in the order of time, without user tokens.
 
-    Items have a bias, linear weights stand beside the language model, and new items come from their words.
+    Items start at what SmolLM2 reads of their texts and have a bias, linear weights stand beside the language model,
+    and new items come from their words.
     """
     switches = Switches(
         pretrain_order="chrono", finetune_order="chrono", lambda_c=0.0, item_bias="likes", new_items="texts"
     )
     schedule = replace(
         cllm4rec_small_paper().schedule,
-        warm_up_epochs=0, pretraining_epochs=8, finetuning_epochs=0, anonymous_share=1.0,
+        warm_up_epochs=0, pretraining_epochs=20, finetuning_epochs=0, anonymous_share=1.0,
+        pretraining_rate=2e-3, left_out_share=0.2, average=0.995,
     )  # fmt: skip
-    backbone = replace(cllm4rec_small_paper().backbone, layers=1)
+    backbone = replace(cllm4rec_small_paper().backbone, layers=1, dropout=0.2)
     return replace(
-        cllm4rec_small_paper(), name="cllm4rec-small", backbone=backbone,
-        with_content=False, switches=switches, schedule=schedule, fusion=FusionConfig(),
+        cllm4rec_small_paper(), name="cllm4rec-small", backbone=backbone, with_content=False,
+        switches=switches, schedule=schedule, start=TextStartConfig(), fusion=FusionConfig(),
     )  # fmt: skip
+
+
+def cllm4rec_small_mixed() -> Cllm4recConfig:
+    """`cllm4rec_small` where the order of likes says little: it learns more slowly, half of it in a random order."""
+    small = cllm4rec_small()
+    schedule = replace(
+        small.schedule, pretraining_epochs=12, pretraining_rate=1e-3, backbone_rate=5e-4,
+        left_out_share=0.3, average=0.99,
+    )  # fmt: skip
+    return replace(
+        small, name="cllm4rec-small-mixed", backbone=replace(small.backbone, dropout=0.3),
+        switches=replace(small.switches, pretrain_order="mixed"), schedule=schedule,
+    )  # fmt: skip
+
+
+def llm_unread_small() -> Cllm4recConfig:
+    """`cllm4rec_small` with items that start at random: no language model has read their texts."""
+    return replace(cllm4rec_small(), name="llm-unread-small", start=None)
 
 
 def llm_cf_small() -> Cllm4recConfig:
@@ -107,7 +128,9 @@ RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
     "cllm4rec-reference": cllm4rec_reference,
     "cllm4rec-lora": cllm4rec_lora,
     "cllm4rec-small": cllm4rec_small,
+    "cllm4rec-small-mixed": cllm4rec_small_mixed,
     "cllm4rec-small-paper": cllm4rec_small_paper,
+    "llm-unread-small": llm_unread_small,
     "llm-scratch": llm_scratch,
     "llm-cf": llm_cf,
     "llm-fixord": llm_fixord,

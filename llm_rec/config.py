@@ -8,6 +8,7 @@ from llm_rec.backbone import BackboneConfig
 from llm_rec.fusion import FusionConfig
 from llm_rec.schedule import ScheduleConfig
 from llm_rec.switches import NewItemsFrom, Switches
+from llm_rec.text_start import TextStartConfig
 from streams.contract.errors import InputError
 
 
@@ -23,6 +24,8 @@ class Cllm4recConfig:
     """Whether texts are read at all; without them the content set is left as it was drawn."""
     id_std: float | None = 0.02
     """The standard deviation of fresh ID embeddings; None: that of the backbone's words."""
+    start: TextStartConfig | None = None
+    """Where item embeddings start out of texts; None: at random, as in paper and reference."""
     fusion: FusionConfig | None = None
     """What is put beside the language model's scores; None: nothing, as in paper and reference."""
     max_tokens: int = 1024

@@ -46,8 +46,8 @@ class Review:
 
 
 def ordered(items: Array, order: Order, rng: np.random.Generator) -> Array:
-    """Items (n,), given oldest first: by number, as they are, or at random."""
-    if order == "random":
+    """Items (n,), given oldest first: by number, as they are, at random, or one of the latter two."""
+    if order == "random" or (order == "mixed" and rng.random() < 0.5):
         return rng.permutation(items)
     return np.sort(items, kind="stable") if order == "id" else items
 

@@ -12,6 +12,8 @@ from llm_rec.schedule import ScheduleConfig
 from llm_rec.switches import Switches
 from streams.contract.columns import Array
 
+_LEAST_WITH_GAPS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -37,9 +39,10 @@ class Material:
 def interaction_documents(
     material: Material, writer: Writer, switches: Switches, schedule: ScheduleConfig, rng: np.random.Generator
 ) -> list[Document]:
-    """Every user's likes in the order of pretraining."""
+    """Every user's likes in the order of pretraining, some left out where the schedule says so."""
     documents: list[Document] = []
     for user, items in enumerate(material.likes):
+        items = _with_gaps(items, schedule.left_out_share, rng)
         documents += writer.interactions(_named(user, schedule, rng), ordered(items, switches.pretrain_order, rng))
     return documents
 
@@ -64,6 +67,11 @@ def finetuning_prompts(
         prompts.append(writer.prompt(_named(user, schedule, rng), given))
         targets.append(items if switches.target == "all" else items[masked])
     return prompts, targets
+
+
+def _with_gaps(items: Array, share: float, rng: np.random.Generator) -> Array:
+    """The items (n,) without those that are drawn to be left out; all where there are too few to spare any."""
+    return items if not share or len(items) < _LEAST_WITH_GAPS else items[rng.random(len(items)) >= share]
 
 
 def _mask(num_items: int, share: float, rng: np.random.Generator) -> Array:

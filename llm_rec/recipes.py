@@ -14,16 +14,19 @@ from llm_rec.baselines.sasrec import SasRec, SasRecConfig
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.cllm4rec_recipes import (
     cllm4rec_small,
+    cllm4rec_small_mixed,
     cllm4rec_small_paper,
     llm_cf_small,
     llm_fixord_small,
     llm_prerec_small,
+    llm_unread_small,
 )
 from llm_rec.config import Cllm4recConfig
 from llm_rec.recommender import Recommender
 from streams.contract.errors import InputError
 
 BASE = "popularity"
+OURS = "cllm4rec-small"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,15 +82,23 @@ def _sasrec() -> Recipe:
     })  # fmt: skip
 
 
-def _cllm4rec(config: Callable[[], Cllm4recConfig]) -> Recipe:
+def _cllm4rec(**configs: Callable[[], Cllm4recConfig]) -> Recipe:
     """A language model at the size that two cores train in minutes; its epoch is chosen on validation inside."""
-    return Recipe(drawn=True, candidates={"as it is": lambda: CLLM4Rec(config())})
+    return Recipe(drawn=True, candidates={
+        label.replace("_", " "): partial(_built, config) for label, config in configs.items()
+    })  # fmt: skip
+
+
+def _built(config: Callable[[], Cllm4recConfig]) -> CLLM4Rec:
+    return CLLM4Rec(config())
 
 
 RECIPES: dict[str, Recipe] = {
     BASE: _popularity(), "recent-popularity": _recent_popularity(), "item-knn": _item_knn(), "ease": _ease(),
     "multi-vae": _multi_vae(), "sasrec": _sasrec(),
-    "cllm4rec-small": _cllm4rec(cllm4rec_small), "cllm4rec-small-paper": _cllm4rec(cllm4rec_small_paper),
-    "llm-cf-small": _cllm4rec(llm_cf_small), "llm-fixord-small": _cllm4rec(llm_fixord_small),
-    "llm-prerec-small": _cllm4rec(llm_prerec_small),
+    OURS: _cllm4rec(order_of_time=cllm4rec_small, mixed_order=cllm4rec_small_mixed),
+    "cllm4rec-small-paper": _cllm4rec(as_it_is=cllm4rec_small_paper),
+    "llm-unread-small": _cllm4rec(as_it_is=llm_unread_small),
+    "llm-cf-small": _cllm4rec(as_it_is=llm_cf_small), "llm-fixord-small": _cllm4rec(as_it_is=llm_fixord_small),
+    "llm-prerec-small": _cllm4rec(as_it_is=llm_prerec_small),
 }  # fmt: skip

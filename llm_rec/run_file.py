@@ -23,6 +23,11 @@ NAME = "run.safetensors"
 _DAMAGED = "delete it to train anew"
 
 
+def has_run(folder: Path | None) -> bool:
+    """Whether a run's file lies there, whole or not."""
+    return folder is not None and (folder / NAME).exists()
+
+
 def write_run(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Puts the run's file into the folder, in the place of the one before. Raises OSError where it cannot."""
     folder.mkdir(parents=True, exist_ok=True)

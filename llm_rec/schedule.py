@@ -35,6 +35,11 @@ class ScheduleConfig:
     it is one of pretraining."""
     masked_share: float = 0.2
     """Of a user's items, how many fine-tuning masks; at least one."""
+    left_out_share: float = 0.0
+    """Of a user's likes, where there are three or more, how many an interaction document leaves out, drawn anew each
+    epoch: what is behind a gap is the next like, too."""
+    average: float = 0.0
+    """How much of the running mean of the weights, which is what is kept, stays at each step; 0: no mean."""
     anonymous_share: float = 0.0
     """Of the interaction documents and fine-tuning prompts, how many leave the user out: what unknown users meet."""
 
@@ -47,6 +52,9 @@ class ScheduleConfig:
         for name in ("masked_share", "anonymous_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError("is a share, 0 to 1", field=f"schedule.{name}", value=getattr(self, name))
+        for name in ("left_out_share", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError("must be 0 or more and below 1", field=f"schedule.{name}", value=getattr(self, name))
 
     @property
     def kept(self) -> Task:

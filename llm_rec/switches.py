@@ -11,7 +11,8 @@ from typing import Literal
 
 from streams.contract.errors import InputError
 
-Order = Literal["id", "chrono", "random"]
+Order = Literal["id", "chrono", "random", "mixed"]
+"""`random` is drawn anew each time; `mixed`: by time or random, as likely."""
 NewItemsFrom = Literal["content", "texts"]
 
 
@@ -22,7 +23,7 @@ class Switches:
     wording: Literal["code", "paper"] = "paper"
     """How prompts are worded."""
     pretrain_order: Order = "random"
-    """The order of items in interaction documents; `random` is drawn anew each epoch."""
+    """The order of items in interaction documents."""
     finetune_order: Order = "random"
     eval_order: Order = "chrono"
     """The order of the history in prompts that are scored; `random` is drawn from `eval_seed`."""
@@ -52,6 +53,9 @@ class Switches:
         for name in ("lambda_c", "lambda_l"):
             if getattr(self, name) < 0:
                 raise InputError("must not be negative", field=f"switches.{name}", value=getattr(self, name))
+        if self.eval_order == "mixed":
+            raise InputError("would show some users' histories in another order than others'",
+                             field="switches.eval_order", value="mixed", remedy="take one order for all")  # fmt: skip
 
 
 def paper() -> Switches:

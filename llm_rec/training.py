@@ -16,6 +16,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from llm_rec.averaging import Average
 from llm_rec.batches import batch_of, rows_as_listed, rows_by_length
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Document, Writer
@@ -66,16 +67,19 @@ class Trainer:
         Raises InputError where the folder's run has another config, seed or other material, FormatError
         where its file is damaged.
         """
-        optimizers, progress = self._resume(folder)
+        average = Average(self._models, self._schedule.average)
+        optimizers, progress = self._resume(folder, average)
         for number in range(progress.done, len(self._plan)):
             epoch = self._plan[number]
             if optimizers is None or self._begins_stage(number):
                 optimizers = Optimizers(self._models, self._schedule, epoch.stage)
-            self._run_epoch(epoch, number, optimizers)
-            self._choose(epoch, progress)
+            self._run_epoch(epoch, number, optimizers, average)
+            with average.shown():
+                self._choose(epoch, progress)
             progress.done = number + 1
             if folder is not None:
-                self._save(folder, optimizers, progress)
+                self._save(folder, optimizers, average, progress)
+        average.keep()
         if progress.best is not None:
             self._models.restore(progress.best)
 
@@ -84,7 +88,7 @@ class Trainer:
         tuning = [epoch.stage == "fine-tuning" for epoch in self._plan[max(0, number - 1) : number + 1]]
         return tuning == [False, True]
 
-    def _run_epoch(self, epoch: Epoch, number: int, optimizers: Optimizers) -> None:
+    def _run_epoch(self, epoch: Epoch, number: int, optimizers: Optimizers, average: Average) -> None:
         began, total, steps = time.monotonic(), 0.0, 0
         rng = np.random.default_rng([self._seed, number])
         owner: Owner = "content" if epoch.task == "content" else "collaborative"
@@ -93,6 +97,7 @@ class Trainer:
             self._models.backbone.set_dropout(self._has_dropout(epoch))
             for loss in self._losses(epoch, rng):
                 optimizers.descend(loss, owner)
+                average.take()
                 total, steps = total + float(loss.detach()), steps + 1
         self._models.backbone.set_dropout(False)
         mean = total / max(1, steps)
@@ -136,13 +141,15 @@ class Trainer:
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best = score, self._models.snapshot()
 
-    def _save(self, folder: Path, optimizers: Optimizers, progress: Progress) -> None:
-        parts = {"now": self._models.snapshot(), "best": progress.best or {}, "adam": optimizers.tensors()}
+    def _save(self, folder: Path, optimizers: Optimizers, average: Average, progress: Progress) -> None:
+        parts = {"now": self._models.snapshot(), "best": progress.best or {},
+                 "adam": optimizers.tensors(), "average": average.tensors()}  # fmt: skip
         tensors = {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
-        values = {"run": self._identity(), "done": progress.done, "best_score": progress.best_score}
+        values = {"run": self._identity(), "done": progress.done, "best_score": progress.best_score,
+                  "averaged_steps": average.steps}  # fmt: skip
         write_run(folder, tensors, values)
 
-    def _resume(self, folder: Path | None) -> tuple[Optimizers | None, Progress]:
+    def _resume(self, folder: Path | None, average: Average) -> tuple[Optimizers | None, Progress]:
         found = None if folder is None else read_run(folder)
         if found is None:
             return None, Progress()
@@ -152,6 +159,7 @@ class Trainer:
                              remedy="give a new folder, or resume with what that run began with")  # fmt: skip
         best = _part(tensors, "best")
         self._models.restore(_part(tensors, "now"))
+        average.restore(_part(tensors, "average"), values["averaged_steps"])
         optimizers = Optimizers(self._models, self._schedule, self._plan[values["done"] - 1].stage)
         optimizers.restore(_part(tensors, "adam"))
         self._tell(f"resumed behind {self._plan[values['done'] - 1]}")

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_rec.batches import batch_of, rows_sorted
-from llm_rec.documents import Document
 from llm_rec.models import Models
+from llm_rec.text_states import mean_states
 from streams.contract.columns import Array
 
-_ROWS_AT_ONCE = 64
 _LEAST_STD = 1e-6
 
 
@@ -46,18 +44,11 @@ class ContentMap:
         found[[not text for text in texts]] = 0.0
         return torch.from_numpy((found + self._mean_row).astype(np.float32))
 
-    @torch.no_grad()
     def _states(self, texts: Sequence[str]) -> Array:
         """Mean hidden states (N, d) float64."""
         words = self._models.vocabulary.encode_words
         rows = [np.array(words(text)[: self._max_tokens] or [0], dtype=np.int64) for text in texts]
-        states = np.zeros((len(rows), self._models.backbone.width))
-        for numbers in rows_sorted(np.array([len(row) for row in rows], dtype=np.int64), _ROWS_AT_ONCE):
-            batch = batch_of([Document(_NOTHING, rows[number]) for number in numbers], self._models.device)
-            hidden = self._models.states(batch, self._models.collaborative).double()
-            of_text = batch.in_main.unsqueeze(-1)
-            states[numbers] = ((hidden * of_text).sum(1) / of_text.sum(1)).cpu().numpy()
-        return states
-
-
-_NOTHING: Array = np.zeros(0, dtype=np.int64)
+        models = self._models
+        return mean_states(
+            lambda batch: models.states(batch, models.collaborative), rows, models.backbone.width, models.device
+        )

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from bench import recommend
+from bench.recommend_cases import Case, outcomes_of
 from llm_rec.baselines.ease import Ease, EaseConfig
 from llm_rec.baselines.popularity import Popularity, PopularityConfig
-from llm_rec.choice import choose_and_measure
+from llm_rec.choice import Outcome, choose_and_measure
 from llm_rec.held_out import HeldOutConfig
-from llm_rec.recipes import BASE, RECIPES, Recipe
+from llm_rec.recipes import BASE, OURS, RECIPES, Recipe
+from llm_rec.splits import Split
 from streams.contract.errors import NotFoundError
 from tests.support.communities import CATALOGUE, SIZE, communities
+from tests.support.shared_data import shared_data
 
 EASE = Recipe(candidates={
     "alike for all": partial(Popularity, PopularityConfig()), "of the history": partial(Ease, EaseConfig(l2=1.0)),
@@ -35,26 +38,46 @@ def test_every_seed_is_measured_where_the_fit_is_drawn() -> None:
     assert len(choose_and_measure(recipe, communities(), CATALOGUE, (0, 1, 2), HeldOutConfig()).per_seed) == 3
 
 
-def test_measurement_compares_recipes_with_popularity_and_tells_what_was_left_out() -> None:
-    split = replace(communities(), train_time_ms=None)
-    recipes = {name: RECIPES[name] for name in ("popularity", "recent-popularity")} | {"ease": EASE}
-    found = recommend.measure_all(recipes, split, CATALOGUE, (0,))
+def outcomes(split: Split, recipes: dict[str, Recipe]) -> dict[str, Outcome | str]:
+    return {
+        name: choose_and_measure(recipe, split, CATALOGUE, (0,), HeldOutConfig()) for name, recipe in recipes.items()
+    }
+
+
+def test_summary_compares_recipes_with_popularity_and_tells_what_was_left_out() -> None:
+    recipes = {"popularity": RECIPES["popularity"], "ease": EASE}
+    found = recommend.summed_up("case", outcomes(communities(), recipes) | {"recent-popularity": "an order alone"})
     assert set(found["results"]) == {"popularity", "ease"}
     assert found["results"]["ease"]["ndcg_at_100"] > found["results"]["popularity"]["ndcg_at_100"]
     assert found["paired"]["ease"]["ndcg_at_100"]["ci95"][0] > 0
-    assert "an order alone" in found["left_out"]["recent-popularity"]
+    assert found["left_out"] == {"recent-popularity": "an order alone"}
     assert found["base"] == "popularity"
+    assert found["paired_with_ours"] == {}
+
+
+def test_summary_compares_everybody_with_ours() -> None:
+    found = recommend.summed_up("case", outcomes(communities(), {"popularity": RECIPES["popularity"], OURS: EASE}))
+    assert found["paired_with_ours"]["popularity"]["ndcg_at_100"]["ci95"][1] < 0
 
 
 def test_new_items_are_measured_alone_and_no_likes_can_tell_them_apart() -> None:
     split, new = communities(), 0
     train = [items[items != new] for items in split.train]
     test = [np.array([new, user]) if user else np.array([user]) for user in range(2 * SIZE)]
-    found = recommend.measure_all({"popularity": RECIPES["popularity"], "ease": EASE},
-                                  replace(split, train=train, test=test), CATALOGUE, (0,))  # fmt: skip
+    recipes = {"popularity": RECIPES["popularity"], "ease": EASE}
+    found = recommend.summed_up("case", outcomes(replace(split, train=train, test=test), recipes))
     assert found["new_items"]["users"] == 2 * SIZE - 1  # one has it as validation like
     assert found["new_items"]["results"]["ease"]["ndcg_at_100"] < found["results"]["ease"]["ndcg_at_100"]
-    assert recommend.measure_all({"popularity": RECIPES["popularity"]}, split, CATALOGUE, (0,))["new_items"] == {}
+    assert recommend.summed_up("case", outcomes(split, recipes))["new_items"] == {}
+
+
+def test_recipes_are_measured_side_by_side_and_what_needs_times_is_left_out_without() -> None:
+    case = Case(data="movielens:{folder}/movielens_1m", split="random")
+    found = outcomes_of({"films": case}, ["popularity", "recent-popularity", "nosuch"], shared_data(), (0,))["films"]
+    assert list(found) == ["popularity", "recent-popularity", "nosuch"]
+    assert isinstance(found["popularity"], Outcome)
+    assert 0.05 < found["popularity"].per_seed[0].values["ndcg_at_100"].mean() < 0.2
+    assert "unknown recommender" in str(found["nosuch"])
 
 
 def test_facts_count_what_was_never_learnt_from() -> None:

@@ -93,3 +93,9 @@ def test_orders_are_by_number_as_liked_or_drawn_from_a_seed() -> None:
     drawn = [ordered(items, "random", np.random.default_rng(seed)).tolist() for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert sorted(drawn[0]) == sorted(items.tolist())
+
+
+def test_mixed_order_is_as_liked_or_drawn_as_likely() -> None:
+    items, rng = np.arange(9), np.random.default_rng(0)
+    as_liked = sum(ordered(items, "mixed", rng).tolist() == items.tolist() for _ in range(200))
+    assert 70 < as_liked < 130

@@ -63,3 +63,8 @@ def test_a_random_history_is_drawn_from_its_seed() -> None:
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(InputError, match="must not be negative"):
         Switches(lambda_c=-1.0)
+
+
+def test_histories_are_not_shown_in_two_orders() -> None:
+    with pytest.raises(InputError, match=r"switches\.eval_order"):
+        replace(paper(), eval_order="mixed")

@@ -8,14 +8,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.config import Cllm4recConfig
+from llm_rec.documents import Writer
+from llm_rec.material import Material, interaction_documents
 from llm_rec.run_file import NAME
 from llm_rec.schedule import plan
+from llm_rec.switches import Switches
+from llm_rec.vocabulary import Vocabulary
 from streams.contract.errors import FormatError, InputError
 from tests.support.two_communities import SHORT, coloured, quiet, two_communities
 
@@ -71,7 +76,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, fat
 
 def test_a_run_with_dropout_and_validation_goes_on_bit_identical(tmp_path: Path) -> None:
     """Stopped behind each epoch in turn, so that every kind of state has been through the file."""
-    config = replace(DROPPING, schedule=replace(DROPPING.schedule, choose="validation"))
+    schedule = replace(DROPPING.schedule, choose="validation", average=0.9, left_out_share=0.3)
+    config = replace(DROPPING, schedule=schedule)
 
     class Stop(Exception):
         pass
@@ -129,3 +135,19 @@ def test_without_texts_there_are_no_content_epochs() -> None:
     assert [str(epoch) for epoch in plan(SHORT.schedule, with_content=True)][:3] == [
         "warm-up, content 1 of 1", "pretraining, collaborative 1 of 1", "pretraining, content 1 of 1",
     ]  # fmt: skip
+
+
+def test_likes_left_out_of_documents_are_others_each_time_and_nobody_loses_all() -> None:
+    likes = [np.arange(40), np.arange(2)]
+    material = Material(likes, coloured().texts)
+    writer = Writer(Vocabulary(load_backbone(SHORT.backbone).tokenize, 256, 2, 40), "paper", 200)
+    schedule = replace(SHORT.schedule, left_out_share=0.25)
+    drawn = []
+    for seed in range(2):
+        documents = interaction_documents(material, writer, Switches(pretrain_order="chrono"), schedule,
+                                          np.random.default_rng(seed))  # fmt: skip
+        drawn.append([document.main.tolist() for document in documents])
+    assert drawn[0][0] != drawn[1][0]
+    assert 20 < len(drawn[0][0]) < 40
+    assert drawn[0][0] == sorted(drawn[0][0])
+    assert len(drawn[0][1]) == len(drawn[1][1]) == 2

@@ -50,7 +50,7 @@ def nameless_config() -> Cllm4recConfig:
 
 def _small(recipe: Cllm4recConfig) -> Cllm4recConfig:
     shape = BackboneConfig(kind="gpt2-small-shape", trainable=True, width=WIDTH, layers=1, heads=2, positions=128)
-    return replace(recipe, backbone=shape, max_tokens=120)
+    return replace(recipe, backbone=shape, max_tokens=120, start=None)
 
 
 def items_named(*names: str) -> list[Item]:
