@@ -72,7 +72,7 @@ def _replayed(model: LearntModel, folder: Path, parts: tuple[str, ...], **change
     told: dict[str, dict[str, Any]] = {}
     for part in parts:
         first, began = learner.progressive.num_likes, time.process_time()
-        for batch in labelled_batches(_part(folder, part), kind="click", batch_size=learner.config.batch_size):
+        for batch in labelled_batches(part_of_file(folder, part), kind="click", batch_size=learner.config.batch_size):
             learner.learn(batch)
         each = learner.progressive.window[first:]
         told[part] = {
@@ -83,7 +83,8 @@ def _replayed(model: LearntModel, folder: Path, parts: tuple[str, ...], **change
     return told
 
 
-def _part(folder: Path, part: str) -> Iterator[Observed]:
+def part_of_file(folder: Path, part: str) -> Iterator[Observed]:
+    """The ratings that MovieLens' file marks as train, valid or test, in the order of time."""
     path = events_file(folder)
     assert path is not None
     marks = parse_lines(read_lines(path, BadLines()), parse_rating, BadLines())

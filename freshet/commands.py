@@ -32,7 +32,7 @@ _LONGEST_WINDOW_WAITED_FOR_SECONDS = 10.0
 
 BENCHES = (
     "serve", "train", "publish", "soak", "future", "overheads", "learn", "recommend", "recommend-pass",
-    "recommend-serve",
+    "recommend-serve", "blend",
 )  # fmt: skip
 
 

@@ -30,14 +30,24 @@ class Comparison:
     num_users: int
     results: dict[str, dict[str, Any]]
     paired: dict[str, dict[str, Any]]
+    metrics: tuple[str, ...] = METRICS
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
         return {"base": self.base, "users": self.num_users, "results": self.results, "paired": self.paired}
 
 
-def compare(outcomes: dict[str, list[UserMetrics]], *, base: str, seed: int = 0) -> Comparison:
+def compare(
+    outcomes: dict[str, list[UserMetrics]],
+    *,
+    base: str,
+    seed: int = 0,
+    metrics: tuple[str, ...] = METRICS,
+    same_fits: bool = False,
+) -> Comparison:
     """Name -> one outcome a seed; all must have been measured on the same users. `seed` draws the bootstrap.
+
+    `same_fits`: what bears the same seed was fitted once for all names, so seeds are drawn for all together.
 
     Raises InputError where nobody has test likes: there is nothing to compare by.
     """
@@ -45,10 +55,10 @@ def compare(outcomes: dict[str, list[UserMetrics]], *, base: str, seed: int = 0)
     if not len(users):
         raise InputError("no user has test likes", field="data", remedy="give more likes, or another split")
     assert all(np.array_equal(each.users, users) for of in outcomes.values() for each in of), "the same users"
-    draws = _Draws(len(users), {name: len(of) for name, of in outcomes.items()}, seed)
+    draws = _Draws(len(users), {name: len(of) for name, of in outcomes.items()}, seed, same_fits)
     results: dict[str, dict[str, Any]] = {name: {"seeds": len(of)} for name, of in outcomes.items()}
     paired: dict[str, dict[str, Any]] = {name: {} for name in outcomes if name != base}
-    for metric in METRICS:
+    for metric in metrics:
         values = {name: np.stack([each.values[metric] for each in of]) for name, of in outcomes.items()}
         drawn = {name: draws.means(name, of) for name, of in values.items()}
         for name, of in values.items():
@@ -56,19 +66,22 @@ def compare(outcomes: dict[str, list[UserMetrics]], *, base: str, seed: int = 0)
         for name, told in paired.items():
             delta = results[name][metric] - results[base][metric]
             told[metric] = {"delta": delta, "ci95": _interval(drawn[name] - drawn[base])}
-    return Comparison(base=base, num_users=len(users), results=results, paired=paired)
+    return Comparison(base=base, num_users=len(users), results=results, paired=paired, metrics=metrics)
 
 
 class _Draws:
     """How often each user is taken in each of R draws (R, U), and each seed of each recommender (R, S)."""
 
-    def __init__(self, num_users: int, num_seeds: dict[str, int], seed: int) -> None:
+    def __init__(self, num_users: int, num_seeds: dict[str, int], seed: int, same_fits: bool) -> None:
         rng, each = np.random.default_rng(seed), np.full(num_users, 1 / num_users)
         # float32 holds these counts exactly, in half the memory
         parts = (rng.multinomial(num_users, each, size=_DRAWS_AT_ONCE) for _ in range(_DRAWS // _DRAWS_AT_ONCE))
         self._users = np.concatenate([part.astype(np.float32) for part in parts])
         self._seeds = {name: rng.multinomial(count, np.full(count, 1 / count), size=_DRAWS) / count
                        for name, count in num_seeds.items()}  # fmt: skip
+        if same_fits:
+            assert len(set(num_seeds.values())) == 1, "as many fits of each"
+            self._seeds = dict.fromkeys(num_seeds, next(iter(self._seeds.values())))
 
     def means(self, name: str, values: _Values) -> _Values:
         """The mean (R,) of `values` (S, U) in each draw."""
@@ -86,15 +99,16 @@ def _interval(drawn: _Values) -> list[float]:
 
 def render(comparison: Comparison) -> str:
     """The table for a terminal: metric and standard error, and the gain over the base with its interval."""
-    heads = ("recommender", *(f"{metric} (stderr)" for metric in METRICS), f"{METRICS[-1]} - {comparison.base}")
+    metrics = comparison.metrics
+    heads = ("recommender", *(f"{metric} (stderr)" for metric in metrics), f"{metrics[-1]} - {comparison.base}")
     return table([heads, *(_row(comparison, name) for name in comparison.results)])
 
 
 def _row(comparison: Comparison, name: str) -> tuple[str, ...]:
     found = comparison.results[name]
-    cells = [f"{found[metric]:.4f} ({found[f'{metric}_stderr']:.4f})" for metric in METRICS]
+    cells = [f"{found[metric]:.4f} ({found[f'{metric}_stderr']:.4f})" for metric in comparison.metrics]
     if name == comparison.base:
         return (name, *cells, "base")
-    gain = comparison.paired[name][METRICS[-1]]
+    gain = comparison.paired[name][comparison.metrics[-1]]
     low, high = gain["ci95"]
     return (name, *cells, f"{gain['delta']:+.4f} [{low:+.4f}, {high:+.4f}]")

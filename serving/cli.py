@@ -30,7 +30,7 @@ def _configure_gateway(parser: ArgumentParser) -> None:
     parser.add_argument("--model", default="ads", help="the model's name")
     parser.add_argument("--recommender", action="store_true", help="one is expected: its absence is told by /readyz")
     parser.add_argument("--blend-weight", type=float, default=None, metavar="W",
-                        help="of the recommender's opinion beside the click model's in the arm `blend`")  # fmt: skip
+                        help="of the recommender beside the click model in the arm `blend` (default: 1)")  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="any other address needs API keys (--keys)")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--spool", type=Path, default=Path(".freshet/spool"), help="where impressions wait for the log")

@@ -3,7 +3,7 @@
 /v1/score ──> ScoreEndpoint ──> FallbackRanker ─┬─> CtrRanker ──> Triton, or the scorer in process
                     │                           └─> PopularityRanker
 /v1/recommend ──> RecommendEndpoint ──> Recommending ─┬─> Recommender ──> Triton
-                    │                                 └─> CandidatePool, then the same rankers
+                    │                                 └─> CandidatePool less SeenItems, then the same rankers
 /v1/events ─────────┴──> EventWriter ──> event log, or the spool
 everything else ──> Starlette routes, from the table of operations
 """
@@ -46,13 +46,16 @@ from serving.gateway.routes_models import ModelsEndpoint, models_operations
 from serving.gateway.routes_recommend import RecommendEndpoint, RecommendParts, recommend_operations
 from serving.gateway.routes_score import PATH as SCORE_PATH
 from serving.gateway.routes_score import ScoreEndpoint, ScoreParts, score_operation
+from serving.gateway.seen_items import SeenItems
 from serving.gateway.server import GatewayServer, tune_process
 from serving.gateway.spool import Spool
 from serving.gateway.status import Status
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
+from serving.scorer.store_link import StoreLink
 from streams.contract.errors import UnavailableError
 from streams.contract.events import Event
 from streams.contract.recommend_wire import RECOMMENDER
+from streams.contract.settings import settings_from
 from streams.listening import bind
 from streams.log.event_log import MODEL_UPDATES, RECOMMENDER_UPDATES, EventLog, open_log
 from streams.store.row_store import open_row_store
@@ -77,6 +80,7 @@ class Parts:
     ranker: FallbackRanker
     recommender: Recommender
     recommender_store: ModelStore
+    seen: SeenItems
     recommending: Recommending
     gate: Gate
     in_flight: InFlight
@@ -160,6 +164,7 @@ def build_parts(config: GatewayConfig) -> Parts:
     metrics.in_flight.set_function(lambda: in_flight.count)
     ctr, recommender = CtrRanker(scorer, models), Recommender(_recommender(config))
     ranker = FallbackRanker(ctr, popularity)
+    seen = _seen_items(config)
     return Parts(
         config=config,
         metrics=metrics,
@@ -178,7 +183,8 @@ def build_parts(config: GatewayConfig) -> Parts:
         ranker=ranker,
         recommender=recommender,
         recommender_store=_store(config, RECOMMENDER, RECOMMENDER_UPDATES),
-        recommending=Recommending(config.recommend, recommender, pool, ctr=ctr, fallback=ranker, models=models),
+        seen=seen,
+        recommending=Recommending(config.recommend, recommender, pool, seen, ctr=ctr, fallback=ranker, models=models),
         gate=gate,
         in_flight=in_flight,
     )
@@ -188,14 +194,15 @@ def build_parts(config: GatewayConfig) -> Parts:
 async def running(parts: Parts) -> AsyncIterator[None]:
     """Starts the parts; at the end writes what was shown and frees everything."""
     parts.writer.start()
-    await parts.models.refresh()
-    following = asyncio.create_task(parts.models.follow())
+    await asyncio.gather(parts.models.refresh(), parts.seen.refresh())
+    following = [asyncio.create_task(each.follow()) for each in (parts.models, parts.seen)]
     try:
         yield
     finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for task in following:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         # Blocking, for nobody is served any more, and the interpreter's own end may have taken the threads away.
         parts.writer.stop(parts.config.shutdown_seconds)
         await parts.scorer.close()
@@ -203,6 +210,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         parts.spool.close()
         parts.store.close()
         parts.recommender_store.close()
+        parts.seen.close()
 
 
 def _operations(parts: Parts) -> list[Operation]:
@@ -263,6 +271,11 @@ def _scorer(config: GatewayConfig) -> Scorer:
 
     _LOGGER.warning("no Triton: the ranker runs inside the gateway's process")
     return InProcessScorer(ScorerService.start(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
+
+
+def _seen_items(config: GatewayConfig) -> SeenItems:
+    link = StoreLink(config.redis, RECOMMENDER, password=settings_from().redis_password)
+    return SeenItems(link, share=config.recommend.history_share, poll_seconds=config.live_poll_seconds)
 
 
 def _store(config: GatewayConfig, model: str, topic: str) -> ModelStore:

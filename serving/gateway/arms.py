@@ -20,6 +20,7 @@ from serving.gateway.item_ranker import Features, ItemRanker, columns_of
 from serving.gateway.rankers import DEADLINE, RANKER_UNAVAILABLE, Ranked, RankRequest
 from serving.gateway.recommend_bodies import Answerer
 from serving.gateway.recommender import Recommender
+from serving.gateway.seen_items import SeenItems
 from streams.contract.columns import Array
 from streams.contract.errors import UnavailableError
 from streams.contract.events import Value
@@ -27,6 +28,8 @@ from streams.contract.recommend_wire import RankedItem, RecommendAnswer, Recomme
 
 NO_CANDIDATES = "no_candidates"
 """No item is known that may be recommended."""
+HISTORY_UNAVAILABLE = "history_unavailable"
+"""What the unit likes already could not be read, or not all of it, so it may be among the items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,15 +127,20 @@ class GenerativeArm:
 
 
 class CtrArm:
-    """Items seen lately in the order of their click probabilities."""
+    """Items seen lately in the order of their click probabilities, without those that the unit likes already.
 
-    def __init__(self, pool: CandidatePool, ranker: ItemRanker, *, num_candidates: int) -> None:
+    What it likes is what the request says; else what the stream says, as far as that can be read in time.
+    """
+
+    def __init__(self, pool: CandidatePool, ranker: ItemRanker, seen: SeenItems, *, num_candidates: int) -> None:
         self._pool = pool
         self._ranker = ranker
+        self._seen = seen
         self._num_candidates = num_candidates
 
     async def recommend(self, wanted: Wanted, deadline: float) -> Recommended:
-        items = self._pool.candidates(max(self._num_candidates, wanted.k), wanted.without())
+        without, flags = await self._without(wanted, deadline)
+        items = self._pool.candidates(max(self._num_candidates, wanted.k), without)
         if not items:
             return Recommended(items=[], scores=np.zeros(0, dtype=np.float32), answered_by="popularity",
                                flags=(NO_CANDIDATES,))  # fmt: skip
@@ -147,8 +155,15 @@ class CtrArm:
             version=ranked.version,
             generation=ranked.generation,
             newest_ingest_ms=ranked.newest_ingest_ms,
-            flags=ranked.flags,
+            flags=(*ranked.flags, *flags),
         )
+
+    async def _without(self, wanted: Wanted, deadline: float) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The items that must not be answered, and what is to be said of them."""
+        if wanted.history is not None:
+            return wanted.without(), ()
+        seen = await self._seen.of(wanted.unit_id, deadline)
+        return wanted.without() | seen.items, () if seen.is_whole else (HISTORY_UNAVAILABLE,)
 
 
 class BlendArm:

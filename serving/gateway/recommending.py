@@ -13,6 +13,7 @@ from serving.gateway.live_model import LiveModels
 from serving.gateway.rankers import CtrRanker, FallbackRanker
 from serving.gateway.recommend_bodies import ArmName
 from serving.gateway.recommender import Recommender
+from serving.gateway.seen_items import SeenItems
 from streams.contract.errors import InputError, UnavailableError
 from streams.contract.wire import MAX_CANDIDATES
 
@@ -26,14 +27,16 @@ class RecommendConfig:
 
     recommender_share: float = 0.7
     """Of the time that is left, the recommender may take so much; the rest is for who answers in its place."""
+    history_share: float = 0.3
+    """Of the time that is left for the arm `ctr`, reading what the unit likes already may take so much."""
     num_candidates: int = 200
     """Items that the arm `ctr` ranks."""
     blend: BlendConfig = field(default_factory=BlendConfig)
 
     def __post_init__(self) -> None:
-        if not 0 < self.recommender_share < 1:
-            raise InputError("must be above 0 and below 1", field="recommend.recommender_share",
-                             value=self.recommender_share)  # fmt: skip
+        for name in ("recommender_share", "history_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError("must be above 0 and below 1", field=f"recommend.{name}", value=getattr(self, name))
         if not 1 <= self.num_candidates <= MAX_CANDIDATES:
             raise InputError(f"must be 1 to {MAX_CANDIDATES}", field="recommend.num_candidates",
                              value=self.num_candidates)  # fmt: skip
@@ -43,13 +46,13 @@ class Recommending:
     """Answers for any arm, one or two at once. Never late by more than the arms are, never away."""
 
     def __init__(
-        self, config: RecommendConfig, recommender: Recommender, pool: CandidatePool, *,
+        self, config: RecommendConfig, recommender: Recommender, pool: CandidatePool, seen: SeenItems, *,
         ctr: CtrRanker, fallback: FallbackRanker, models: LiveModels,
     ) -> None:  # fmt: skip
         self._config = config
         generative = GenerativeArm(recommender, pool, share=config.recommender_share)
         self._items = ItemRanker(ctr, models)
-        self._last = CtrArm(pool, ItemRanker(fallback, models), num_candidates=config.num_candidates)
+        self._last = CtrArm(pool, ItemRanker(fallback, models), seen, num_candidates=config.num_candidates)
         blend = BlendArm(generative, self._items, config.blend)
         self._arms: dict[ArmName, Arm] = {"generative": generative, "blend": blend, "ctr": self._last}
 

@@ -52,6 +52,13 @@ class Catalogue:
         return np.array([number for number in found if number is not None], dtype=np.int64)
 
 
+def new_catalogue(dense: dict[str, Array], before: Catalogue) -> Catalogue:
+    """The catalogue as a version's dense part has it. Raises FormatError."""
+    if NEW_ITEMS not in dense:
+        raise FormatError("is missing from the version", field=f"dense.{NEW_ITEMS}")
+    return before.with_new(dense[NEW_ITEMS])
+
+
 def _numbered(items: Sequence[Item], first: int, field: str) -> dict[str, int]:
     numbers = {item.name: first + number for number, item in enumerate(items)}
     if len(numbers) < len(items):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from serving.recommender.catalogue import Catalogue
+from serving.recommender.catalogue import Catalogue, new_catalogue
 from serving.recommender.config import RecommenderConfig
 from serving.recommender.language_model import LanguageModel
-from serving.recommender.version import PreparedRecommender, new_catalogue, prepare
+from serving.recommender.version import PreparedRecommender, prepare
 from serving.scorer.followed_generation import FollowedGeneration
 from serving.scorer.hot_rows import HotRows
 from streams.contract.columns import Array

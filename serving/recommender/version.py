@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.recommender.catalogue import Catalogue
+from serving.recommender.catalogue import Catalogue, new_catalogue
 from serving.scorer.version import PreparedVersion, merged
 from streams.contract.columns import Array
 from streams.contract.errors import FormatError
@@ -51,10 +51,3 @@ def prepare(update: ModelUpdate, generation: Generation, before: Catalogue) -> P
         users, catalogue, numbers, version.rows[of_items][first], gone_items[gone_items >= 0],
         temperature_of(update.dense),
     )  # fmt: skip
-
-
-def new_catalogue(dense: dict[str, Array], before: Catalogue) -> Catalogue:
-    """The catalogue as a version's dense part has it. Raises FormatError."""
-    if NEW_ITEMS not in dense:
-        raise FormatError("is missing from the version", field=f"dense.{NEW_ITEMS}")
-    return before.with_new(dense[NEW_ITEMS])

@@ -77,6 +77,14 @@ class RowStore:
         programs = self.nodes.execute([("GET", self._key(generation, f"program:{name}")) for name in names])
         return dict(zip(names, programs, strict=True))
 
+    def program(self, generation: int, name: str) -> bytes:
+        """One of them. Raises NotFoundError where the generation has none of that name."""
+        packed: bytes | None = self._ask("GET", self._key(generation, f"program:{name}"))
+        if packed is None:
+            raise NotFoundError(f"generation {generation} of {self.model} has no such program", field="program",
+                                value=name, remedy="start a new generation")  # fmt: skip
+        return packed
+
     def write_generation(self, generation: Generation, programs: Mapping[str, bytes], *, promote: bool = False) -> None:
         """Makes a generation known. It has no version until `write_version`, and nobody can make it live before.
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import learn, overheads, recommend_pass
+from bench import blend, learn, overheads, recommend_pass
 from bench.equal_ne import EqualConfig, equal_ne
 from bench.load import Target, measure
 from bench.loop_share import ROWS_A_RECORD, ShareConfig, loop_share
@@ -127,6 +127,33 @@ def test_learn_of_a_tiny_log_tells_figures_of_each_learner_and_part(
     assert 0 < valid["figures"]["log_loss"] < 10
     assert found["learners"]["nothing"]["test"]["paired"]["log_loss"]["delta"] == 0
     assert found["learners"]["all"]["test"]["paired"]["log_loss"]["delta"] != 0
+
+
+def test_blend_of_a_tiny_log_tells_figures_of_each_weight_and_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_films(tmp_path / "movielens_1m", dislikes=True)
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path))
+    found = blend.run(quick=True)
+    weights = {f"{weight:g}" for weight in blend.WEIGHTS}
+    for part in ("valid", "test"):
+        for told in (found["parts"][part], found["rated"][part]):
+            assert told["users"] == NUM_USERS
+            assert set(told["results"]) == weights
+            assert set(told["paired"]) == weights - {"0"}
+        assert found["opinions"][part]["rated_mean_like"] == pytest.approx({"valid": 1 / 2, "test": 3 / 5}[part])
+        assert found["opinions"][part]["spread_of_click_logits"] > 0
+    assert {found["chosen"], found["chosen_without_loss"]} <= weights
+
+
+def test_blend_without_weight_is_the_click_models_order_and_with_infinite_weight_the_recommenders() -> None:
+    log_probabilities, clicks = np.array([-3.0, -1.0, -2.0]), np.array([0.5, 0.1, 0.9])
+    assert np.argsort(blend.scores_of(0, log_probabilities, clicks)).tolist() == [1, 0, 2]
+    assert np.argsort(blend.scores_of(np.inf, log_probabilities, clicks)).tolist() == [0, 2, 1]
+
+
+def test_area_counts_pairs_in_order_and_ties_half() -> None:
+    assert blend.area(np.array([0.9, 0.5, 0.5, 0.1]), np.array([1, 1, 0, 0])) == (3 + 0.5) / 4
 
 
 def test_plain_learner_repeating_one_batch_predicts_it_better() -> None:

@@ -48,6 +48,23 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert found["shaky"]["recall_at_20"]["ci95"] == pytest.approx([0.0, 0.2])
 
 
+def test_seeds_of_the_same_fits_are_drawn_together_so_a_constant_gain_has_no_interval() -> None:
+    base, better = ([outcome([mean] * 50) for mean in means] for means in ((0.5, 0.7), (0.6, 0.8)))
+    apart, together = (compare({"base": base, "better": better}, base="base", same_fits=same) for same in (False, True))
+    assert together.paired["better"]["recall_at_20"]["ci95"] == pytest.approx([0.1, 0.1])
+    assert apart.paired["better"]["recall_at_20"]["ci95"] == pytest.approx([-0.1, 0.3])
+    assert together.results["better"]["recall_at_20_ci95"] == pytest.approx([0.6, 0.8])
+
+
+def test_other_metrics_are_compared_alone_and_shown() -> None:
+    values = {name: [UserMetrics(np.arange(2), {"auc": np.array(of)})] for name, of in
+              {"base": [0.5, 0.7], "other": [0.6, 0.8]}.items()}  # fmt: skip
+    found = compare(values, base="base", metrics=("auc",))
+    assert set(found.paired["other"]) == {"auc"}
+    assert "auc - base" in render(found)
+    assert "+0.1000" in render(found)
+
+
 def test_same_call_gives_the_same_intervals() -> None:
     outcomes = {"base": [drawn(0.5, 30, seed=1)], "other": [drawn(0.5, 30, seed=2)]}
     assert compare(outcomes, base="base") == compare(outcomes, base="base")

@@ -19,8 +19,14 @@ def test_scores_are_the_weighted_sum_of_log_odds_and_centred_log_probability() -
     assert scores.dtype == np.float32
 
 
-def test_by_default_the_click_probability_decides_and_the_recommender_breaks_ties() -> None:
-    config = BlendConfig()
+def test_by_default_odds_of_a_click_and_of_the_next_like_count_alike() -> None:
+    scores = blended(BlendConfig(), np.array([-4.0, -4.0 - math.log(3), -5.0]), np.array([0.25, 0.5, 0.5]))
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert scores[2] > scores[1]
+
+
+def test_with_a_small_weight_the_click_probability_decides_and_the_recommender_breaks_ties() -> None:
+    config = BlendConfig(generative_weight=0.01)
     scores = blended(config, np.array([-9.0, -1.0, -2.0]), np.array([0.2, 0.1, 0.1]))
     assert np.argsort(-scores).tolist() == [0, 1, 2]
 

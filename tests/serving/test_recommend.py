@@ -194,7 +194,8 @@ def test_gateway_without_any_model_answers_by_popularity_and_before_it_has_seen_
         post(http, impression("p", ARTICLES), click)
         wait_until(lambda: http.post("/v1/recommend", body()).json["items"] != [], "nothing was taken up")
         answer = http.post("/v1/recommend", body()).json
-        assert answer["flags"] == ["ranker_unavailable", "recommender_unavailable"]
+        assert answer["flags"] == ["ranker_unavailable", "history_unavailable", "recommender_unavailable"]
+        assert 'freshet_flags_total{flag="history_unavailable"}' in http.get("/metrics").body.decode()
         assert (answer["answered_by"], answer["version"], answer["freshness_seconds"]) == ("popularity", 0, None)
         assert items_of(answer)[0] == "n4"
         degraded = http.get("/readyz").json["degraded"]

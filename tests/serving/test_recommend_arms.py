@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker
 from serving.gateway.recommender import Recommender
 from serving.gateway.recommending import RecommendConfig, Recommending
+from serving.gateway.seen_items import SeenItems
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
+from serving.scorer.store_link import StoreLink
 from streams.contract.columns import Array, Column, Jagged
 from streams.contract.events import Impression
 from streams.contract.features import FeatureTransform
@@ -76,6 +79,7 @@ def both(world: ModelWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     store = open_row_store(world.redis.address, model=RECOMMENDER, password="")
     recommender = PublishedRecommender(world.log, store, items_named(*NAMES))
     recommender.begin(users=["known"])
+    recommender.publish(histories={"known": [0, 4, 15]})
     config = RecommendConfig(blend=BlendConfig(generative_weight=WEIGHT))
     folder = tmp_path_factory.mktemp("spool")
     with gateway(config_for(world, spool_dir=folder, recommender=True, recommend=config)) as http:
@@ -143,6 +147,28 @@ def test_excluded_items_are_not_answered_by_any_arm(both: Both) -> None:
         assert not {*LIKED, *NAMES[8:12]} & set(names)
 
 
+def test_what_the_stream_says_that_a_unit_likes_is_answered_by_no_arm(both: Both) -> None:
+    for arm in ("generative", "blend", "ctr"):
+        asked = {"arm": arm, "unit_id": "known", "log": False}
+        told, _ = pairs(both.ask(history=[], **asked))
+        assert {"n0", "n4"} < set(told), "the request's history stands in the place of the stream's"
+        names, _ = pairs(both.ask(history=None, **asked))
+        assert set(names) == set(told) - {"n0", "n4", "n15"}
+
+
+def test_gateway_without_the_recommender_leaves_out_what_its_learner_wrote_down(both: Both, tmp_path: Path) -> None:
+    with gateway(config_for(both.world, spool_dir=tmp_path / "spool")) as http:
+        wait_until_ready(http)
+        seen = {"type": "impression", "event_id": "here", "event_time_ms": 1, "session_id": "s", "unit_id": "u",
+                "ad_ids": NAMES[:6]}  # fmt: skip
+        assert http.post("/v1/events", seen).status == 202
+        alone = Both(http, both.world, both.store, both.recommender)
+        wait_until(lambda: len(alone.ask(history=None)["items"]) == 6, "the items were not taken up")
+        answer = alone.ask(unit_id="known", history=None)
+        assert sorted(pairs(answer)[0]) == ["n1", "n2", "n3", "n5"]
+        assert (answer["answered_by"], answer["flags"]) == ("ctr", ["recommender_unavailable"])
+
+
 def test_readiness_and_status_tell_of_the_recommender(both: Both) -> None:
     assert both.http.get("/readyz").json == {"ready": True, "missing": [], "degraded": []}
     told = both.http.get("/v1/status").json["recommender"]
@@ -170,17 +196,20 @@ def test_late_recommender_is_answered_for_within_the_deadline() -> None:
         silent.listen()
 
         async def use() -> None:
-            client = TritonClient(TritonClientConfig(address=f"127.0.0.1:{silent.getsockname()[1]}"))
+            address = f"127.0.0.1:{silent.getsockname()[1]}"
+            client = TritonClient(TritonClientConfig(address=address))
             pool, models = CandidatePool(), LiveModels(lambda: None)
             pool.observe([Impression(event_id="i", event_time_ms=1, session_id="s", unit_id="u", ad_ids=["a"])])
             ctr = CtrRanker(client, models)
-            recommending = Recommending(RecommendConfig(), Recommender(client), pool, ctr=ctr,
+            seen = SeenItems(StoreLink(f"redis://{address}", RECOMMENDER), share=0.3, poll_seconds=1)
+            recommending = Recommending(RecommendConfig(), Recommender(client), pool, seen, ctr=ctr,
                                         fallback=FallbackRanker(ctr, PopularityRanker()), models=models)  # fmt: skip
             started = time.monotonic()
             answer, _ = await recommending.recommend("generative", None, Wanted(unit_id="u", k=3), started + 0.4)
             assert time.monotonic() - started < 0.4
             assert answer.items == ["a"]
-            assert "recommender_deadline" in answer.flags
+            assert {"recommender_deadline", "history_unavailable"} < set(answer.flags)
             await client.close()
+            seen.close()
 
         asyncio.run(use())

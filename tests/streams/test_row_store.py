@@ -112,6 +112,9 @@ def test_version_is_seen_whole_dense_programs_and_head(store: RowStore) -> None:
     version, dense = store.dense(1)
     assert (version, dense["weight"].tolist()) == (6, [6.0, 6.0, 6.0])
     assert store.programs(1) == {"request": b"R", "candidate": b"C"}
+    assert store.program(1, "candidate") == b"C"
+    with pytest.raises(NotFoundError):
+        store.program(1, "other")
     head = store.head(1)
     assert head is not None
     assert head == manifest(6)
