@@ -20,7 +20,7 @@ import torch
 from llm_rec.documents import Writer
 from llm_rec.history_path import HistoryPath, path_of
 from llm_rec.item_bias import log_likes
-from llm_rec.item_weights import closed_form, liked_together, worded_alike
+from llm_rec.item_weights import closed_form, liked_together, most_liked, worded_alike
 from llm_rec.models import Models
 from llm_rec.new_items import NewItems
 from llm_rec.selection import Candidate, validated
@@ -69,8 +69,7 @@ def fuse(models: Models, writer: Writer, scores: Score, split: Split, texts: Seq
          config: FusionConfig, tell: Callable[[str], None]) -> None:  # fmt: skip
     """Chooses in turn the history's lambda and decay for what it finds alone, both weights together, and newness.
 
-    `scores` are those of `models` as they are when asked. Raises TooLargeError where there are too many items
-    for linear weights.
+    `scores` are those of `models` as they are when asked. Of very many items the most liked have linear weights.
     """
     bias, num_items = models.bias, len(split.items)
     assert bias is not None, "the configuration asks for one"
@@ -98,8 +97,16 @@ def largest_within(found: dict[float, float], cost: float) -> float:
 def _best_path(split: Split, texts: Sequence[str], writer: Writer, config: FusionConfig,
                tell: Callable[[str], None]) -> HistoryPath:  # fmt: skip
     """The way that finds most on validation alone, with weight 1."""
-    gram = liked_together(split.train, len(texts)) + config.text_weight * worded_alike(texts)
-    paths = {l2: path_of(torch.from_numpy(closed_form(gram, l2)).float(), config.rank) for l2 in config.l2}
+    kept = most_liked(split.train, len(texts))
+    place = np.full(len(texts), -1)
+    place[kept] = np.arange(len(kept))
+    likes = [place[items][place[items] >= 0] for items in split.train]
+    gram = liked_together(likes, len(kept)) + config.text_weight * worded_alike([texts[item] for item in kept])
+    paths = {
+        l2: path_of(torch.from_numpy(closed_form(gram, l2)).float(), config.rank).spread(
+            torch.from_numpy(kept), len(texts))
+        for l2 in config.l2
+    }  # fmt: skip
     l2, decay = _best("lambda and decay of the history alone", validated(
         split, lambda _, histories: _alone(paths, writer, histories, config)), tell)  # fmt: skip
     paths[l2].decay.fill_(decay)

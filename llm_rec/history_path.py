@@ -45,6 +45,12 @@ class HistoryPath(nn.Module):
         """(B, J) of what histories say (B, r)."""
         return self.weight * said @ self.wanted.T
 
+    def spread(self, numbers: Tensor, num_items: int) -> HistoryPath:
+        """The same way where its items are those `numbers` of `num_items`; of the others it says nothing."""
+        given, wanted = (torch.zeros(num_items, self.rank).index_copy(0, numbers, table.detach())
+                         for table in (self.given, self.wanted))  # fmt: skip
+        return HistoryPath(given, wanted, weight=float(self.weight), decay=float(self.decay))
+
 
 def path_of(weights: Tensor, rank: int) -> HistoryPath:
     """The way of that rank nearest to the weights (J, J) of items in the history (rows) for items (columns).

@@ -3,7 +3,8 @@
 Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019, equations 4 to 8 and algorithm 1:
 with G = X'X + lambda I and P = inverse of G, the weights are B_ij = -P_ij / P_jj and B_jj = 0. Texts come in as
 in Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020: each word is
-one more user, who likes the items whose texts have it. J items, W words.
+one more user, who likes the items whose texts have it. Where there are too many items for a dense matrix, the most
+liked ones have weights. J items, W words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from streams.contract.columns import Array
 from streams.contract.errors import TooLargeError
@@ -39,17 +41,31 @@ def liked_together(likes: Sequence[Array], num_items: int) -> Matrix:
     return gram
 
 
+def most_liked(likes: Sequence[Array], num_items: int) -> Array:
+    """Numbers of the items that a dense matrix has room for, ascending: all, or the MOST_ITEMS that are liked most."""
+    counts = np.bincount(np.concatenate([*likes, np.zeros(0, dtype=np.int64)]), minlength=num_items)
+    return np.sort(np.argsort(-counts, kind="stable")[:MOST_ITEMS])
+
+
 def worded_alike(texts: Sequence[str]) -> Matrix:
-    """(J, J): cosines of the items' words, each word of at least two texts weighted by ln(J / its texts); 0 without."""
+    """(J, J): cosines of the items' words (`words_of`)."""
+    words = words_of(texts)
+    alike: Matrix = (words @ words.T).toarray()
+    return alike
+
+
+def words_of(texts: Sequence[str]) -> csr_array:
+    """(J, W), rows of length 1: each word of at least two texts weighted by ln(J / its texts); 0 without any."""
     words = [set(_WORD.findall(text.lower())) for text in texts]
     counts = Counter(word for each in words for word in each)
     column = {word: number for number, word in enumerate(w for w, count in counts.items() if count >= _LEAST_TEXTS)}
-    weights = np.zeros((len(texts), len(column)))
-    for item, each in enumerate(words):
-        for word in each & column.keys():
-            weights[item, column[word]] = np.log(len(texts) / counts[word])
-    weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return weights @ weights.T
+    kept = [sorted(column[word] for word in each & column.keys()) for each in words]
+    rows = np.repeat(np.arange(len(texts)), [len(each) for each in kept])
+    columns = np.array([number for each in kept for number in each], dtype=np.int64)
+    rarity = np.log(len(texts) / np.array([counts[word] for word in column], dtype=np.float64))
+    lengths = np.sqrt(np.bincount(rows, weights=rarity[columns] ** 2, minlength=len(texts)))
+    values = rarity[columns] / np.maximum(lengths[rows], np.finfo(np.float64).tiny)
+    return csr_array((values, (rows, columns)), shape=(len(texts), len(column)))
 
 
 def closed_form(gram: Matrix, l2: float) -> Matrix:

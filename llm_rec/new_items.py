@@ -12,15 +12,37 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from llm_rec.item_weights import worded_alike
+from llm_rec.item_weights import most_liked, words_of
 from llm_rec.material import Material
 from llm_rec.models import Models
 from llm_rec.switches import NewItemsFrom
+from streams.contract.columns import Array
 from streams.contract.values import Floats
 
 _RIDGE = 1.0
+
+
+class _Ridge:
+    """What the words of known items say of new ones; of very many known items, those that are liked most.
+
+    values of new items = X_new X_known' (X_known X_known' + ridge I)^-1 (values of known items), X the words.
+    """
+
+    def __init__(self, material: Material, new: Array, known: Array) -> None:
+        words, kept = words_of(material.texts), most_liked(material.likes, len(material.texts))
+        self._told = kept[known[kept]]
+        self._known_words, self._new_words = words[self._told], words[new]
+        alike = (self._known_words @ self._known_words.T).toarray()
+        self._factor = cho_factor(alike + _RIDGE * np.eye(len(alike)), lower=True, overwrite_a=True)
+
+    def of_new(self, values: Tensor) -> Tensor:
+        """(K, ...) of values (J, ...) beyond their mean."""
+        told = values.detach().cpu().double().numpy()[self._told]
+        found = self._new_words @ (self._known_words.T @ cho_solve(self._factor, told))
+        return torch.from_numpy(found).to(values)
 
 
 class NewItems:
@@ -32,19 +54,13 @@ class NewItems:
         self._new = torch.from_numpy(np.flatnonzero(described & ~known))
         self._known = torch.from_numpy(np.flatnonzero(known))
         regress = come_from == "texts" and len(self._new) > 0
-        self._shares = self._regression(worded_alike(material.texts)) if regress else None
-
-    def _regression(self, alike: np.typing.NDArray[np.float64]) -> Tensor:
-        """(K, L): which share each known item has in what is said of a new one, beyond the mean."""
-        new, known = self._new.numpy(), self._known.numpy()
-        ridge = alike[np.ix_(known, known)] + _RIDGE * np.eye(len(known))
-        return torch.from_numpy(np.linalg.solve(ridge, alike[np.ix_(known, new)]).T).float()
+        self._ridge = _Ridge(material, self._new.numpy(), known) if regress else None
 
     def filled(self, values: Tensor) -> Tensor:
         """`values` (J, ...) of known items, those of new ones made up from them."""
         filled, known = values.clone(), values[self._known]
         mean = known.mean(0)
-        beyond = 0.0 if self._shares is None else self._shares.to(values.device) @ (known - mean)
+        beyond = 0.0 if self._ridge is None else self._ridge.of_new(values - mean)
         filled[self._new] = mean + beyond
         return filled
 
@@ -58,7 +74,7 @@ class NewItems:
     def graft(self, models: Models) -> None:
         """Puts what stands for new items into the collaborative set and the bias: into prompts and into the ranking."""
         items = models.collaborative.items
-        if self._shares is None:
+        if self._ridge is None:
             items[self._new] = models.content.items[self._new]
         else:
             items.copy_(self.filled(items))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from llm_rec import item_weights
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.config import Cllm4recConfig
 from llm_rec.fusion import FusionConfig, largest_within
@@ -108,3 +109,17 @@ def test_a_fusion_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
 def test_fusion_needs_a_bias_and_the_order_of_time(switches: Switches) -> None:
     with pytest.raises(InputError):
         replace(FUSED, switches=switches)
+
+
+def test_more_items_than_a_dense_matrix_has_room_for_are_fused_with_the_most_liked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(item_weights, "MOST_ITEMS", NUM_ITEMS // 2)
+    split = two_communities()
+    train = [items[items != NUM_ITEMS - 1] for items in split.train]
+    config = replace(FUSED, switches=Switches(item_bias="likes", new_items="texts"))
+    model = fitted(config, Split(split.name, split.users, split.items, train, split.valid, split.test))
+    path = model.models.path
+    assert path is not None
+    assert (path.given.abs().sum(1) > 0).sum() == NUM_ITEMS // 2
+    assert np.isfinite(model.scores(np.arange(NUM_USERS), train)).all()

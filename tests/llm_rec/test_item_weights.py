@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from llm_rec.item_weights import closed_form, liked_together, worded_alike
+from llm_rec import item_weights
+from llm_rec.item_weights import closed_form, liked_together, most_liked, worded_alike, words_of
 
 TEXTS = ("red shoe", "Red boot", "blue boot", "")
 NEW = 2
@@ -31,3 +32,16 @@ def test_an_item_that_nobody_liked_has_weights_through_its_words_alone() -> None
     weights = closed_form(likes + worded_alike(TEXTS), 1.0)
     assert weights[1, NEW] > 0
     assert weights[1, NEW] > weights[0, NEW]
+
+
+def test_words_are_those_of_two_texts_in_rows_of_length_1() -> None:
+    words = words_of(TEXTS).toarray()
+    assert words.shape == (4, 2)
+    assert np.linalg.norm(words, axis=1) == pytest.approx([1, 1, 1, 0])
+
+
+def test_of_too_many_items_the_most_liked_have_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    likes = [np.array([3, 1]), np.array([3, 2]), np.array([3, 1])]
+    assert most_liked(likes, 5).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(item_weights, "MOST_ITEMS", 2)
+    assert most_liked(likes, 5).tolist() == [1, 3]
