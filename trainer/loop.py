@@ -9,7 +9,6 @@ and the same batches follow: the model is the one of a run that was never interr
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,9 +18,8 @@ from typing import Any
 
 import torch
 
+from streams.checkpoints.keeper import CheckpointKeeper, Present
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded, Refused
-from streams.checkpoints.writer import CheckpointWriter, Saved
-from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog
 from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
@@ -36,8 +34,6 @@ from trainer.offering import Offering
 from trainer.prefetch import prepared_turns
 from trainer.prepare import Prepared, Preparer
 from trainer.tally import Scores
-
-_LOGGER = logging.getLogger(__name__)
 
 GROUP = "trainer"
 """The consumer group under which the log keeps how far checkpoints have come; for monitoring and retention."""
@@ -112,7 +108,6 @@ class Trainer:
         self._log = log
         self._learner = learner
         self._checkpoints = checkpoints
-        self._writer = CheckpointWriter(checkpoints)
         self._config = replace(config, source=replace(config.source, kind=recipe.kind, batch_size=recipe.batch_size))
         self._topic = config.source.topic
         self._offering = Offering(learner, publisher, self._topic) if publisher else None
@@ -120,9 +115,12 @@ class Trainer:
         self._stop = stop or threading.Event()
         self._aside = DeadLetterSender(log, self._topic, self._stop)
         self._cursor: Cursor | None = None
-        self._saved_cursor: Cursor | None = None
+        self._saved_step = 0
         self._refused: list[Refused] = []
         self._timing = _Timing()
+        self._keeper = CheckpointKeeper(
+            log, checkpoints, config.checkpoint, topic=self._topic, group=GROUP, present=self._present
+        )  # fmt: skip
 
     def resume(self) -> Loaded:
         """Takes the newest valid checkpoint, if there is one; says which were refused.
@@ -134,7 +132,7 @@ class Trainer:
         if loaded.content is not None:
             load_learner(self._learner, loaded.content.tensors, loaded.content.state)
             self._cursor = cursor_from_state(loaded.content.state["cursor"])
-            self._timing.saved_step = self._learner.counters.step
+            self._saved_step = self._learner.counters.step
         return loaded
 
     def run(self) -> TrainProgress:
@@ -146,11 +144,12 @@ class Trainer:
             self._log, self._config.source, cursor=self._cursor,
             on_undecodable=self._aside.undecodable, stop=self._stop,
         )  # fmt: skip
-        self._cursor = self._saved_cursor = source.cursor
+        self._cursor = source.cursor
+        self._keeper.begin(source.cursor, saved_step=self._saved_step)
         prepared_ones = prepared_turns(source, Preparer(self._learner.schema), self._aside.bad_request)
         ahead = Ahead(prepared_ones, self._stop, depth=self._config.prefetch)
-        self._timing.begin(self._learner.counters.examples, self._config.checkpoint.every_seconds)
-        with closing(self._writer):
+        self._timing.begin(self._learner.counters.examples)
+        with closing(self._keeper):
             try:
                 for prepared in ahead:
                     if prepared is not None:
@@ -158,7 +157,7 @@ class Trainer:
                     self._keep_up()
             finally:
                 ahead.close()
-            self._save_last()
+            self._keeper.finish(self._cursor)
         self.offer()
         progress = self.progress()
         self._on_progress(progress)
@@ -191,8 +190,8 @@ class Trainer:
             versions_taken=self._offering.num_taken if self._offering else 0,
             versions_refused=self._offering.num_refused if self._offering else 0,
             offsets=self._cursor.offsets(self._topic),
-            checkpoint=timing.checkpoint,
-            checkpoint_seconds=timing.checkpoint_seconds,
+            checkpoint=self._keeper.name,
+            checkpoint_seconds=self._keeper.seconds,
             refused_checkpoints=tuple(self._refused),
         )
 
@@ -203,54 +202,17 @@ class Trainer:
 
     def _keep_up(self) -> None:
         """Publishes, saves and tells what is due; called while nothing comes, too, or the last batch would wait."""
+        assert self._cursor is not None, "the run has begun"
         self.offer()
-        self._settle()
-        if self._checkpoint_due():
-            self._save()
+        self._keeper.keep_up(self._learner.counters.step, self._cursor)
         if self._timing.progress_due(self._learner.counters.step, self._config.progress_seconds):
             self._on_progress(self.progress())
 
-    def _checkpoint_due(self) -> bool:
-        config, timing, now = self._config.checkpoint, self._timing, time.monotonic()
-        if self._writer.is_busy or self._cursor is self._saved_cursor or now < timing.not_before:
-            return False
-        steps = self._learner.counters.step - timing.saved_step
-        by_steps = config.every_steps > 0 and steps >= config.every_steps
-        return by_steps or (config.every_seconds > 0 and now >= timing.save_at)
-
-    def _save(self) -> None:
-        """Begins a checkpoint of what is learnt now."""
+    def _present(self) -> Present:
         assert self._cursor is not None, "nothing is saved before the run has begun"
         learner = self._learner
         state = {**learner_values(learner), "cursor": cursor_to_state(self._cursor), "topic": self._topic}
-        self._writer.begin(learner.counters.step, learner_tensors(learner), state, self._cursor)
-
-    def _settle(self, *, wait: bool = False) -> None:
-        """Takes account of a checkpoint that the disk has now. Where it refused, it is tried again later."""
-        try:
-            saved = self._writer.settle(wait=wait)
-        except UnavailableError as error:
-            _LOGGER.error("%s", error)
-            self._timing.not_before = time.monotonic() + error.retry_after_seconds
-            return
-        if saved is not None:
-            self._timing.saved(saved, self._config.checkpoint.every_seconds)
-            self._saved_cursor = saved.cursor
-            self._commit_offsets(saved.cursor)
-
-    def _save_last(self) -> None:
-        """Waits until the disk has all that was learnt."""
-        self._settle(wait=True)
-        if self._cursor is not self._saved_cursor or not self._timing.checkpoint:
-            self._save()
-            self._settle(wait=True)
-
-    def _commit_offsets(self, cursor: Cursor) -> None:
-        positions = zip(self._log.partitions(self._topic), cursor.positions, strict=True)
-        try:
-            self._log.commit_offsets(GROUP, {partition: offset for partition, (offset, _) in positions})
-        except UnavailableError as error:
-            _LOGGER.warning("the log does not know of the newest checkpoint: %s", error)
+        return Present(learner.counters.step, learner_tensors(learner), state, self._cursor)
 
 
 @dataclass(slots=True)
@@ -259,23 +221,12 @@ class _Timing:
 
     began: float = 0.0
     examples_before: int = 0
-    save_at: float = 0.0
-    not_before: float = 0.0
-    """No checkpoint is tried before: the disk has just refused one."""
-    saved_step: int = 0
-    checkpoint: str = ""
-    checkpoint_seconds: float = 0.0
     reported: float = 0.0
     reported_step: int = -1
 
-    def begin(self, examples: int, save_every_seconds: float) -> None:
+    def begin(self, examples: int) -> None:
         self.began = self.reported = time.monotonic()
-        self.save_at = self.began + save_every_seconds
         self.examples_before = examples
-
-    def saved(self, saved: Saved, every_seconds: float) -> None:
-        self.saved_step, self.checkpoint, self.checkpoint_seconds = saved.step, saved.name, saved.seconds
-        self.save_at = time.monotonic() + every_seconds
 
     def progress_due(self, step: int, every_seconds: float) -> bool:
         due = step != self.reported_step and time.monotonic() - self.reported >= every_seconds

@@ -21,9 +21,9 @@ import torch
 from llm_rec.live.learner import LiveLearner
 from llm_rec.live.offering import Offering
 from llm_rec.live.state import learner_tensors, learner_values, load_learner
+from streams.checkpoints.keeper import CheckpointKeeper, Present
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded
-from streams.checkpoints.writer import CheckpointWriter
-from streams.contract.errors import InputError, UnavailableError
+from streams.contract.errors import InputError
 from streams.log.event_log import EventLog, Record
 from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
@@ -86,14 +86,14 @@ class LearnLoop:
         """`model` names what the learner began with; `stop` ends the run after the present turn, with a checkpoint."""
         self._log, self._learner, self._checkpoints = log, learner, checkpoints
         self._config, self._model = config, model
-        self._writer = CheckpointWriter(checkpoints)
+        self._keeper = CheckpointKeeper(
+            log, checkpoints, config.checkpoint, topic=config.source.topic, group=GROUP, present=self._present
+        )  # fmt: skip
         self._offering: Offering | None = None
         self._on_progress: Callable[[LearnProgress], None] = _say_nothing
         self._stop = stop or threading.Event()
         self._cursor: Cursor | None = None
-        self._saved_cursor: Cursor | None = None
-        self._checkpoint, self._checkpoint_seconds = "", 0.0
-        self._began = self._save_at = self._not_before = self._told_at = time.monotonic()
+        self._began = self._told_at = time.monotonic()
         self._saved_step = self._told_step = self._likes_before = 0
 
     def resume(self) -> Loaded:
@@ -124,10 +124,11 @@ class LearnLoop:
         source = ExampleSource(
             self._log, self._config.source, cursor=self._cursor, on_undecodable=_told_undecodable, stop=self._stop
         )
-        self._cursor = self._saved_cursor = source.cursor
+        self._cursor = source.cursor
+        self._keeper.begin(source.cursor, saved_step=self._saved_step)
         self._begin()
         ahead = Ahead(iter(source.next_turn, None), self._stop)
-        with closing(self._writer):
+        with closing(self._keeper):
             try:
                 for turn in ahead:
                     if turn is not None:
@@ -135,7 +136,7 @@ class LearnLoop:
                     self._keep_up()
             finally:
                 ahead.close()
-            self._save_last()
+            self._keeper.finish(self._cursor)
         self.offer()
         progress = self.progress()
         self._on_progress(progress)
@@ -164,12 +165,11 @@ class LearnLoop:
             versions_taken=offering.num_taken if offering else 0,
             versions_refused=offering.num_refused if offering else 0,
             offsets=self._cursor.offsets(self._config.source.topic),
-            checkpoint=self._checkpoint, checkpoint_seconds=self._checkpoint_seconds,
+            checkpoint=self._keeper.name, checkpoint_seconds=self._keeper.seconds,
         )  # fmt: skip
 
     def _begin(self) -> None:
         self._began = self._told_at = time.monotonic()
-        self._save_at = self._began + self._config.checkpoint.every_seconds
         self._likes_before = self._learner.progressive.num_likes
 
     def _turn(self, turn: Turn) -> None:
@@ -179,57 +179,20 @@ class LearnLoop:
 
     def _keep_up(self) -> None:
         """Publishes, saves and tells what is due; called while nothing comes, too, or the last turn would wait."""
+        assert self._cursor is not None, "the run has begun"
         self.offer()
-        self._settle()
-        if self._checkpoint_due():
-            self._save()
+        self._keeper.keep_up(self._learner.step, self._cursor)
         step, now = self._learner.step, time.monotonic()
         if step != self._told_step and now - self._told_at >= self._config.progress_seconds:
             self._told_step, self._told_at = step, now
             self._on_progress(self.progress())
 
-    def _checkpoint_due(self) -> bool:
-        config, now = self._config.checkpoint, time.monotonic()
-        if self._writer.is_busy or self._cursor is self._saved_cursor or now < self._not_before:
-            return False
-        by_steps = 0 < config.every_steps <= self._learner.step - self._saved_step
-        return by_steps or (config.every_seconds > 0 and now >= self._save_at)
-
-    def _save(self) -> None:
-        """Begins a checkpoint of what is learnt now."""
+    def _present(self) -> Present:
         assert self._cursor is not None, "nothing is saved before the run has begun"
         state: dict[str, Any] = {
             **learner_values(self._learner), "cursor": cursor_to_state(self._cursor), "model": self._model
         }  # fmt: skip
-        self._writer.begin(self._learner.step, learner_tensors(self._learner), state, self._cursor)
-
-    def _settle(self, *, wait: bool = False) -> None:
-        """Takes account of a checkpoint that the disk has now. Where it refused, it is tried again later."""
-        try:
-            saved = self._writer.settle(wait=wait)
-        except UnavailableError as error:
-            _LOGGER.error("%s", error)
-            self._not_before = time.monotonic() + error.retry_after_seconds
-            return
-        if saved is not None:
-            self._saved_step, self._saved_cursor = saved.step, saved.cursor
-            self._checkpoint, self._checkpoint_seconds = saved.name, saved.seconds
-            self._save_at = time.monotonic() + self._config.checkpoint.every_seconds
-            self._commit_offsets(saved.cursor)
-
-    def _save_last(self) -> None:
-        """Waits until the disk has all that was learnt."""
-        self._settle(wait=True)
-        if self._cursor is not self._saved_cursor or not self._checkpoint:
-            self._save()
-            self._settle(wait=True)
-
-    def _commit_offsets(self, cursor: Cursor) -> None:
-        positions = zip(self._log.partitions(self._config.source.topic), cursor.positions, strict=True)
-        try:
-            self._log.commit_offsets(GROUP, {partition: offset for partition, (offset, _) in positions})
-        except UnavailableError as error:
-            _LOGGER.warning("the log does not know of the newest checkpoint: %s", error)
+        return Present(self._learner.step, learner_tensors(self._learner), state, self._cursor)
 
 
 def _told_undecodable(record: Record, reason: str) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streams.checkpoints.files import Content, read_files
+from streams.checkpoints.files import read_files
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.checkpoints.writer import CheckpointWriter
-from streams.contract.errors import UnavailableError
 from streams.contract.examples import Mark
 from streams.log.event_log import EventLog, open_log
 from streams.turns.cursor import cursor_at
 from streams.turns.source import SourceConfig
+from tests.support.disks import RefusingDisk, SlowDisk
 from tests.support.killed_trainer import digest
 from tests.support.toy_examples import append_all, toy_batch, toy_recipe, toy_schema
 from trainer.learner import Learner
@@ -24,34 +24,6 @@ from trainer.loop import GROUP, Trainer, TrainerConfig, TrainProgress
 
 TOPIC = "examples"
 CURSOR = cursor_at([0, 0])
-
-
-class SlowDisk(CheckpointStore):
-    """A store whose disk takes nothing until it is let; keeps account of how many writes there are at once."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, keep=100)
-        self.let, self.most_at_once = threading.Event(), 0
-        self._at_once = 0
-
-    def save(self, content: Content) -> str:
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        assert self.let.wait(60)
-        self._at_once -= 1
-        return super().save(content)
-
-
-class RefusingDisk(CheckpointStore):
-    """A store whose disk is full for the first few writes."""
-
-    refusals = 2
-
-    def save(self, content: Content) -> str:
-        if self.refusals:
-            self.refusals -= 1
-            raise UnavailableError("No space left on device", field="checkpoints", retry_after_seconds=0.0)
-        return super().save(content)
 
 
 @pytest.fixture
