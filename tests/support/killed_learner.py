@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
+from tests.support.forked_life import live_once
 from tests.support.killed_trainer import digest, half_written
 from tests.support.live_recommender import CONFIG
 from tests.support.published_recommender import BOUNDS, publishing
@@ -72,36 +73,19 @@ def learn(address: str, model: LearntModel, folder: Path, redis: str, steps: int
     log.close()
 
 
-def live_once(
-    address: str, model: LearntModel, folder: Path, redis: str, kill_after: int | None, rng: random.Random
-) -> bool:
-    """Forks a learner and kills it after so many turns (None: never); whether it came to the end."""
-    heard, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        learn(address, model, folder, redis, told)
-        os._exit(0)
-    os.close(told)
-    if kill_after is not None:
-        for _ in range(kill_after):
-            os.read(heard, 1)
-        time.sleep(rng.random() * 0.05)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    os.close(heard)
-    if status not in (0, signal.SIGKILL):
-        raise SystemExit(f"the learner ended with status {status}")
-    return status == 0
-
-
 def main() -> None:
     address, model, folder = sys.argv[1], read_model(Path(sys.argv[2])), Path(sys.argv[3])
     kills, seed, redis = *map(int, sys.argv[4:6]), sys.argv[6]
     rng, killed, cut_short = random.Random(seed), 0, 0
+    life = partial(learn, address, model, folder, redis)
+
+    def wait(child: int) -> None:
+        time.sleep(rng.random() * 0.05)
+
     while killed < kills:
-        killed += not live_once(address, model, folder, redis, rng.randrange(1, MOST_STEPS_A_LIFE), rng)
+        killed += not live_once(life, rng.randrange(1, MOST_STEPS_A_LIFE), wait)
         cut_short += half_written(folder)
-    live_once(address, model, folder, redis, None, rng)
+    live_once(life, None, wait)
     content = read_files(folder / CheckpointStore(folder).names()[-1])
     report = {"killed": killed, "cut_short": cut_short, "step": content.step, "digest": digest(content),
               "state": content.state}  # fmt: skip

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from streams.checkpoints.files import Content, read_files
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore
 from streams.log.event_log import open_log
 from streams.turns.source import SourceConfig
+from tests.support.forked_life import live_once
 from tests.support.killed_cases import LEARNERS, ROUNDS
 from trainer.loop import Trainer, TrainerConfig, TrainProgress
 
@@ -80,31 +81,6 @@ def train(address: str, topic: str, folder: Path, case: str, steps: int) -> None
     log.close()
 
 
-def live_once(
-    address: str, topic: str, folder: Path, case: str, kill_after: int | None, rng: random.Random, when: str
-) -> bool:
-    """Forks a trainer and kills it after so many batches (None: never); whether it came to the end."""
-    heard, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        train(address, topic, folder, case, told)
-        os._exit(0)
-    os.close(told)
-    if kill_after is not None:
-        for _ in range(kill_after):
-            os.read(heard, 1)
-        if when == WHILE_WRITING:
-            _wait_until_writing(folder, child)
-        else:
-            time.sleep(rng.random() * 0.02)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    os.close(heard)
-    if status not in (0, signal.SIGKILL):
-        raise SystemExit(f"the trainer ended with status {status}")
-    return status == 0
-
-
 def _wait_until_writing(folder: Path, child: int) -> None:
     """Returns once a checkpoint is half written, or the trainer has come to its end."""
     while not half_written(folder) and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -119,10 +95,18 @@ def half_written(folder: Path) -> bool:
 def main() -> None:
     address, topic, folder, case = *sys.argv[1:3], Path(sys.argv[3]), sys.argv[4]
     kills, rng, when, killed, cut_short = int(sys.argv[5]), random.Random(int(sys.argv[6])), sys.argv[7], 0, 0
+    life = partial(train, address, topic, folder, case)
+
+    def wait(child: int) -> None:
+        if when == WHILE_WRITING:
+            _wait_until_writing(folder, child)
+        else:
+            time.sleep(rng.random() * 0.02)
+
     while killed < kills:
-        killed += not live_once(address, topic, folder, case, rng.randrange(MOST_STEPS_A_LIFE), rng, when)
+        killed += not live_once(life, rng.randrange(MOST_STEPS_A_LIFE), wait)
         cut_short += half_written(folder)
-    live_once(address, topic, folder, case, None, rng, when)
+    live_once(life, None, wait)
     content = read_files(folder / CheckpointStore(folder).names()[-1])
     report = {"killed": killed, "cut_short": cut_short, "step": content.step, "digest": digest(content),
               "state": content.state, "rounds": rounds_on_disk(folder)}  # fmt: skip
