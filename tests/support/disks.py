@@ -30,9 +30,11 @@ class RefusingDisk(CheckpointStore):
     """A store whose disk is full for the first few writes."""
 
     refusals = 2
+    retry_after_seconds = 0.0
 
     def save(self, content: Content) -> str:
         if self.refusals:
             self.refusals -= 1
-            raise UnavailableError("No space left on device", field="checkpoints", retry_after_seconds=0.0)
+            raise UnavailableError("No space left on device", field="checkpoints",
+                                   retry_after_seconds=self.retry_after_seconds)  # fmt: skip
         return super().save(content)

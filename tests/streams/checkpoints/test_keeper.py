@@ -12,6 +12,7 @@ import pytest
 from streams.checkpoints.files import read_files
 from streams.checkpoints.keeper import CheckpointKeeper, Present
 from streams.checkpoints.store import CheckpointConfig, CheckpointStore
+from streams.contract.errors import UnavailableError
 from streams.log.event_log import EventLog, TopicPartition, open_log
 from streams.turns.cursor import Cursor, cursor_at
 from tests.support.disks import RefusingDisk, SlowDisk
@@ -135,6 +136,31 @@ def test_refused_one_does_not_count_and_is_tried_again(
     assert store.refusals == 0
     assert [record.message for record in caplog.records if "No space left" in record.message] != []
     assert list(committed(log).values()) == [1]
+
+
+def test_refused_one_is_not_tried_again_before_the_disk_said(tmp_path: Path, begun: Begun) -> None:
+    store = RefusingDisk(tmp_path / "a")
+    store.refusals, store.retry_after_seconds = 1, 3600.0
+    keeper, learner = begun(store, every_steps=1)
+    turns(keeper, learner, 1)
+    wait_until(lambda: store.refusals == 0, "no checkpoint was tried", 30)
+    keeper.finish(cursor_at([0]))
+    turns(keeper, learner, 3)
+    keeper.close()  # waits for what would be in flight
+    assert store.names() == ["step-000000000001"], "the last one, which the end of a run tries at once"
+
+
+def test_log_that_does_not_take_how_far_it_goes_loses_no_checkpoint(
+    log: EventLog, tmp_path: Path, begun: Begun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(group: str, offsets: object) -> None:
+        raise UnavailableError("is away", field="log", retry_after_seconds=1.0)
+
+    monkeypatch.setattr(log, "commit_offsets", refuse)
+    keeper, learner = begun(CheckpointStore(tmp_path / "a"), every_steps=1)
+    turns(keeper, learner, 1)
+    settled(keeper, learner, "step-000000000001")
+    assert "does not know of the newest checkpoint" in caplog.text
 
 
 def test_the_end_waits_for_the_disk_and_makes_one_even_of_nothing(tmp_path: Path, begun: Begun) -> None:
