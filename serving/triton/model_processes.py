@@ -11,6 +11,8 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _STOPPED, _ENDED = "T", "Z"
+_USER_TIME, _SYSTEM_TIME = 11, 12
+"""Places behind the name in /proc/PID/stat."""
 
 
 def model_processes(server_pid: int) -> dict[str, int]:
@@ -30,8 +32,8 @@ class ModelProcesses:
         self._server_pid = server_pid
         self._models = models
         self._pids: dict[str, int] = {}
-        self._stopped_at: dict[int, float] = {}
-        """Process -> when it was first seen stopped, in `time.monotonic()` seconds."""
+        self._stopped: dict[int, tuple[float, int]] = {}
+        """Process -> when it was first seen stopped, in `time.monotonic()` seconds, and the processor time it had."""
 
     def ended(self) -> list[str]:
         """The models that no process computes."""
@@ -40,15 +42,24 @@ class ModelProcesses:
         return [model for model in self._models if not self._state(model)]
 
     def kill_stopped(self, after_seconds: float) -> list[str]:
-        """Kills processes that have been stopped (SIGSTOP) for so long, as far as was seen; their models."""
+        """Kills processes that have been stopped (SIGSTOP) for so long and computed nothing; their models."""
         now = time.monotonic()
-        stopped = {model: pid for model, pid in self._pids.items() if self._state(model) == _STOPPED}
-        self._stopped_at = {pid: self._stopped_at.get(pid, now) for pid in stopped.values()}
-        killed = [model for model, pid in stopped.items() if now - self._stopped_at[pid] >= after_seconds]
+        self._stopped = {pid: self._since(pid, now) for model, pid in self._pids.items() if self._is_stopped(model)}
+        killed = [model for model, pid in self._pids.items()
+                  if pid in self._stopped and now - self._stopped[pid][0] >= after_seconds]  # fmt: skip
         for model in killed:
             with suppress(ProcessLookupError):
-                os.kill(stopped[model], signal.SIGKILL)
+                os.kill(self._pids[model], signal.SIGKILL)
         return killed
+
+    def _since(self, pid: int, now: float) -> tuple[float, int]:
+        """When it was first seen as it is; one that computed since was running between two looks."""
+        ticks = _ticks(pid)
+        before = self._stopped.get(pid)
+        return before if before is not None and before[1] == ticks else (now, ticks)
+
+    def _is_stopped(self, model: str) -> bool:
+        return self._state(model) == _STOPPED
 
     def _state(self, model: str) -> str:
         return _state(self._pids[model], self._server_pid) if model in self._pids else ""
@@ -56,11 +67,22 @@ class ModelProcesses:
 
 def _state(pid: int, parent: int) -> str:
     """The letter that ps shows; "" where it has ended or is no child of that parent."""
+    fields = _stat(pid)
+    return fields[0] if fields and int(fields[1]) == parent and fields[0] != _ENDED else ""
+
+
+def _ticks(pid: int) -> int:
+    """Processor time of all its threads, in ticks of the clock; 0 where it has ended."""
+    fields = _stat(pid)
+    return int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME]) if fields else 0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name; none where it has ended."""
     try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
-    return fields[0] if int(fields[1]) == parent and fields[0] != _ENDED else ""
+        return []
 
 
 def _command(entry: Path) -> list[str]:

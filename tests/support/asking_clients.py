@@ -70,6 +70,11 @@ def by_language_model(answered: Answered) -> bool:
     return answered.answered_by == "generative"
 
 
+def by_click_model(answered: Answered) -> bool:
+    """Whether the click model answered in its place."""
+    return answered.answered_by == "ctr"
+
+
 @contextmanager
 def asking_clients(http: Http, body: dict[str, Any], *, number: int, deadline_ms: int) -> Iterator[Asking]:
     """So many clients, each of which asks again once it is answered, until the end of the block."""
