@@ -15,7 +15,7 @@ from serving.keys_cli import KEYS
 from serving.recommend_cli import RECOMMEND
 from serving.scorer.config import PRECISIONS
 from streams.command import Command, Result, table
-from streams.contract.errors import FreshetError, InputError
+from streams.contract.errors import InputError
 from streams.contract.settings import settings_from
 
 _START_SECONDS = 120.0
@@ -77,6 +77,7 @@ def _triton(args: Namespace) -> Result:
     from serving.scorer.config import ScorerConfig
     from serving.triton.config import TritonConfig
     from serving.triton.start import start_models
+    from serving.triton.supervisor import Supervisor
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,10 +91,7 @@ def _triton(args: Namespace) -> Result:
                                         max_likes=args.recommender_likes)  # fmt: skip
     config = TritonConfig(http_port=args.http_port, grpc_port=args.grpc_port, metrics_port=args.metrics_port,
                           start_timeout_seconds=_START_SECONDS)  # fmt: skip
-    with start_models(args.dir, scorer, config, recommender=recommender) as server:
-        while not stop.wait(0.2):
-            if not server.running:
-                raise FreshetError("Triton ended", field="triton", remedy=f"read {args.dir / 'triton.log'}")
+    Supervisor(lambda triton: start_models(args.dir, scorer, triton, recommender=recommender), config).run(stop)
     return {"stopped": True}
 
 

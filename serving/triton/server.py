@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -31,10 +32,16 @@ PYTHON_PATH_VARIABLE = "FRESHET_PYTHON_PATH"
 class TritonServer:
     """A running server. Use `start`; it is a context manager, and `stop` may be called twice."""
 
-    def __init__(self, process: subprocess.Popen[bytes], config: TritonConfig, ports: list[int], log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], config: TritonConfig, ports: list[int], log: Path, repository: Path,
+        models: Sequence[str],
+    ) -> None:  # fmt: skip
         self._process = process
         self._config = config
+        self._ports = ports
         self._log = log
+        self._repository = repository
+        self.models = tuple(models)
         self.http_address, self.grpc_address, self.metrics_address = (f"{config.host}:{port}" for port in ports)
 
     @staticmethod
@@ -48,8 +55,9 @@ class TritonServer:
     ) -> TritonServer:
         """Starts the server over `repository`, loads `models`, and waits until all is ready.
 
-        `run_dir` takes its log and backend parts. Raises UnavailableError where the server is not
-        installed or does not come up, ConflictError where a port is taken.
+        `run_dir` takes backend parts and its log, and keeps that of the server before it. Raises
+        UnavailableError where the server is not installed or does not come up, ConflictError where a
+        port is taken.
         """
         config = config or TritonConfig()
         installation = find_installation()
@@ -58,10 +66,12 @@ class TritonServer:
         command = _command(installation, assemble_backends(installation, run_dir), repository, config, ports)
         command += [f"--load-model={name}" for name in models]
         log = run_dir / "triton.log"
+        if log.exists():
+            log.replace(run_dir / "triton.before.log")
         with log.open("wb") as output:
             environment = _environment(installation, environment)
             process = start_child(command, output, environment, death_signal=signal.SIGKILL)
-        server = TritonServer(process, config, ports, log)
+        server = TritonServer(process, config, ports, log, repository, models)
         try:
             server._wait_until_ready()
         except BaseException:
@@ -79,8 +89,21 @@ class TritonServer:
         """Whether the process lives."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The code that it ended with, or minus the signal; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def config(self) -> TritonConfig:
+        """How to start another one in its place: the ports are those that it took."""
+        http, grpc, metrics = self._ports
+        return replace(self._config, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
     def load_model(self, name: str) -> None:
         """Loads (or loads again) a model of the repository; returns when it is ready. Raises UnavailableError."""
+        # Triton does not load again what has not changed since, even where its process has ended.
+        (self._repository / name / "1" / "model.py").touch()
         self._control(name, "load")
 
     def unload_model(self, name: str) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,10 @@ import pytest
 from freshet.processes import freshet_command, spawn
 from freshet.running import alive
 from streams.contract.recommend_wire import RECOMMENDER
-from streams.datasets.registry import schema_path
 from tests.support.gateway import Http
-from tests.support.liked_films import NEW_FILM, NUM_FILMS, NUM_USERS, write_films
+from tests.support.liked_films import NEW_FILM, NUM_FILMS, NUM_USERS
+from tests.support.recommender_stack import Services, Trained, click, names, now_ms, recommender_stack
 from tests.support.stacks import freshet
-from tests.support.triton import need_triton
 from tests.support.valkey import wait_until
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
@@ -31,47 +28,11 @@ FRIENDS = [str(user) for user in range(1, NUM_USERS + 1) if user % 2 and str(use
 MINUTE_S = 60.0
 
 
-@dataclass(frozen=True)
-class Services:
-    """What `freshet up` started, and the folder of the model."""
-
-    http: Http
-    folder: Path
-    model: Path
-    status: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The films, and the folder of a recommender that knows their train part."""
-
-    data: str
-    model: Path
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """What `freshet recommender train` made."""
-    need_triton()
-    folder = tmp_path_factory.mktemp("trained")
-    made = Trained(write_films(folder / "data"), folder / "model")
-    done = freshet("recommender", "train", "--data", made.data, "--split", "time", "--out", made.model, "--json")
-    assert done.code == 0, done.stderr
-    return made
-
-
 @pytest.fixture
 def services(trained: Trained, tmp_path: Path) -> Iterator[Services]:
     """Everything, with the trained recommender."""
-    model, folder, schema = trained.model, tmp_path / "up", schema_path(trained.data)
-    assert schema is not None
-    up = freshet("up", "--schema", schema, "--recommender", model, "--window-seconds", "1", "--dir", folder, "--json")
-    try:
-        assert up.code == 0, up.stderr
-        yield Services(Http(up.json["addresses"]["gateway"]), folder, model, up.json)
-    finally:
-        if (folder / "services.json").exists():
-            freshet("down", "--dir", folder)
+    with recommender_stack(trained, tmp_path / "up") as running:
+        yield running
 
 
 def test_new_item_that_is_liked_is_recommended_within_a_minute_and_rollback_takes_it_back(
@@ -136,11 +97,6 @@ def ask(http: Http, **changes: Any) -> dict[str, Any]:
     return answer
 
 
-def names(answer: dict[str, Any]) -> list[str]:
-    """The items, best first."""
-    return [item["item_id"] for item in answer["items"]]
-
-
 def like(http: Http) -> None:
     """Friends click what they are recommended of their own community, then are shown the new film, and click it."""
     for friend in FRIENDS:
@@ -152,17 +108,6 @@ def like(http: Http) -> None:
         events = [shown, *clicks, click(f"new-{friend}", friend, str(NEW_FILM))]
         reply = http.post("/v1/events", {"events": events})
         assert (reply.status, reply.json["rejected"]) == (202, [])
-
-
-def click(impression: str, user: str, item: str) -> dict[str, Any]:
-    """Feedback as it is posted."""
-    return {"type": "feedback", "event_id": f"{impression}-{item}", "event_time_ms": now_ms(), "session_id": user,
-            "impression_id": impression, "ad_id": item}  # fmt: skip
-
-
-def now_ms() -> int:
-    """The wall clock, which is the data's here."""
-    return time.time_ns() // 1_000_000
 
 
 def after_the_last_version(http: Http) -> dict[str, Any]:

@@ -206,16 +206,18 @@ def test_absent_model_is_answered_for_by_popularity_and_flagged(world: ModelWorl
 
 
 @pytest.mark.triton
-def test_late_model_is_answered_for_by_popularity_and_flagged(world: ModelWorld, triton: TritonServer) -> None:
+def test_late_model_is_answered_for_by_popularity_in_time_and_flagged(world: ModelWorld, triton: TritonServer) -> None:
     async def use() -> None:
         async with triton_ranker(triton.http_address, world) as ctr:
             both = FallbackRanker(ctr, PopularityRanker())
             assert (await scored(both, request_of(["a"]))).flags == ()
             os.killpg(triton.pid, signal.SIGSTOP)
+            deadline = time.monotonic() + 0.5
             try:
-                ranked = await both.rank(request_of(["a"]), time.monotonic() + 0.05)
+                ranked = await both.rank(request_of(["a"]), deadline)
             finally:
                 os.killpg(triton.pid, signal.SIGCONT)
+            assert time.monotonic() < deadline
             assert ranked.flags == ("deadline",)
             assert ranked.version == 0
             assert (await scored(both, request_of(["a"]))).version > 0
