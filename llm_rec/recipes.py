@@ -82,10 +82,14 @@ def _sasrec() -> Recipe:
     })  # fmt: skip
 
 
-def _cllm4rec(**configs: Callable[[], Cllm4recConfig]) -> Recipe:
+def _cllm4rec(config: Callable[[], Cllm4recConfig]) -> Recipe:
     """A language model at the size that two cores train in minutes; its epoch is chosen on validation inside."""
+    return Recipe(drawn=True, candidates={"as it is": partial(_built, config)})
+
+
+def _ours() -> Recipe:
     return Recipe(drawn=True, candidates={
-        label.replace("_", " "): partial(_built, config) for label, config in configs.items()
+        "order of time": partial(_built, cllm4rec_small), "mixed order": partial(_built, cllm4rec_small_mixed)
     })  # fmt: skip
 
 
@@ -96,9 +100,9 @@ def _built(config: Callable[[], Cllm4recConfig]) -> CLLM4Rec:
 RECIPES: dict[str, Recipe] = {
     BASE: _popularity(), "recent-popularity": _recent_popularity(), "item-knn": _item_knn(), "ease": _ease(),
     "multi-vae": _multi_vae(), "sasrec": _sasrec(),
-    OURS: _cllm4rec(order_of_time=cllm4rec_small, mixed_order=cllm4rec_small_mixed),
-    "cllm4rec-small-paper": _cllm4rec(as_it_is=cllm4rec_small_paper),
-    "llm-unread-small": _cllm4rec(as_it_is=llm_unread_small),
-    "llm-cf-small": _cllm4rec(as_it_is=llm_cf_small), "llm-fixord-small": _cllm4rec(as_it_is=llm_fixord_small),
-    "llm-prerec-small": _cllm4rec(as_it_is=llm_prerec_small),
+    OURS: _ours(),
+    "cllm4rec-small-paper": _cllm4rec(cllm4rec_small_paper),
+    "llm-unread-small": _cllm4rec(llm_unread_small),
+    "llm-cf-small": _cllm4rec(llm_cf_small), "llm-fixord-small": _cllm4rec(llm_fixord_small),
+    "llm-prerec-small": _cllm4rec(llm_prerec_small),
 }  # fmt: skip
