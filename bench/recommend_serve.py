@@ -29,7 +29,7 @@ from bench.served_recommender import TITLE, ServedRecommender
 from bench.title_decoder import TitleDecoder
 from freshet.stack import Stack, StackConfig
 from llm_rec.backbone import BackboneConfig
-from llm_rec.cllm4rec_recipes import cllm4rec, cllm4rec_small
+from llm_rec.cllm4rec_recipes import cllm4rec, cllm4rec_first_blocks, cllm4rec_small
 from streams.command import say
 from streams.datasets.registry import schema_path
 
@@ -62,6 +62,7 @@ def subjects(*, quick: bool) -> dict[str, tuple[ServedRecommender, ServeConfig]]
     return {
         "small-4k": (ServedRecommender(config=small, num_items=4_000), ServeConfig()),
         "small-100k": (ServedRecommender(config=small, num_items=100_000), ServeConfig()),
+        "first-blocks-4k": (ServedRecommender(config=cllm4rec_first_blocks(), num_items=4_000), ServeConfig()),
         "smollm2-4k": (ServedRecommender(config=cllm4rec(), num_items=4_000),
                        ServeConfig(rounds=3, requests=48, decodings=8)),
     }  # fmt: skip

@@ -102,6 +102,19 @@ def cllm4rec_small_mixed() -> Cllm4recConfig:
     )  # fmt: skip
 
 
+def cllm4rec_first_blocks() -> Cllm4recConfig:
+    """SmolLM2's first two blocks learn likes by adapters: a pretrained language model at the price of two cores.
+
+    Items start at the mean of their words' embeddings, which these blocks can read. Each step moves 576 numbers an
+    item, nine times as many as in `cllm4rec_small`, so the rate is a sixth of its.
+    """
+    small = cllm4rec_small()
+    backbone = BackboneConfig(kept_blocks=2, lora_rank=16)
+    schedule = replace(small.schedule, pretraining_epochs=8, pretraining_rate=3e-4, backbone_rate=1e-3, batch_size=16)
+    start = TextStartConfig(reader=BackboneConfig(kept_blocks=2), of="words")
+    return replace(small, name="cllm4rec-first-blocks", backbone=backbone, schedule=schedule, start=start)
+
+
 def llm_unread_small() -> Cllm4recConfig:
     """`cllm4rec_small` with items that start at random: no language model has read their texts."""
     return replace(cllm4rec_small(), name="llm-unread-small", start=None)
@@ -130,6 +143,7 @@ RECIPES: dict[str, Callable[[], Cllm4recConfig]] = {
     "cllm4rec-small": cllm4rec_small,
     "cllm4rec-small-mixed": cllm4rec_small_mixed,
     "cllm4rec-small-paper": cllm4rec_small_paper,
+    "cllm4rec-first-blocks": cllm4rec_first_blocks,
     "llm-unread-small": llm_unread_small,
     "llm-scratch": llm_scratch,
     "llm-cf": llm_cf,
