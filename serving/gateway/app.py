@@ -162,9 +162,13 @@ def build_parts(config: GatewayConfig) -> Parts:
     models = LiveModels(store.live_generation, poll_seconds=config.live_poll_seconds)
     in_flight = InFlight(config.limits)
     metrics.in_flight.set_function(lambda: in_flight.count)
-    ctr, recommender = CtrRanker(scorer, models), Recommender(_recommender(config))
+    ctr, recommender = CtrRanker(scorer, models, config.deadline_shares), Recommender(_recommender(config))
     ranker = FallbackRanker(ctr, popularity)
     seen = _seen_items(config)
+    recommending = Recommending(
+        config.recommend, recommender, pool, seen, ctr=ctr, fallback=ranker, models=models,
+        shares=config.deadline_shares,
+    )  # fmt: skip
     return Parts(
         config=config,
         metrics=metrics,
@@ -184,7 +188,7 @@ def build_parts(config: GatewayConfig) -> Parts:
         recommender=recommender,
         recommender_store=_store(config, RECOMMENDER, RECOMMENDER_UPDATES),
         seen=seen,
-        recommending=Recommending(config.recommend, recommender, pool, seen, ctr=ctr, fallback=ranker, models=models),
+        recommending=recommending,
         gate=gate,
         in_flight=in_flight,
     )
@@ -275,7 +279,7 @@ def _scorer(config: GatewayConfig) -> Scorer:
 
 def _seen_items(config: GatewayConfig) -> SeenItems:
     link = StoreLink(config.redis, RECOMMENDER, password=settings_from().redis_password)
-    return SeenItems(link, share=config.recommend.history_share, poll_seconds=config.live_poll_seconds)
+    return SeenItems(link, config.deadline_shares, poll_seconds=config.live_poll_seconds)
 
 
 def _store(config: GatewayConfig, model: str, topic: str) -> ModelStore:

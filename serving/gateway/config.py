@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.gateway.candidate_pool import PoolConfig
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.event_writer import WriterConfig
 from serving.gateway.limits import LimitsConfig
 from serving.gateway.popularity import PopularityConfig
@@ -44,6 +45,7 @@ class GatewayConfig:
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
+    deadline_shares: DeadlineShares = field(default_factory=DeadlineShares)
 
     live_poll_seconds: float = 0.5
     shutdown_seconds: float = 10.0

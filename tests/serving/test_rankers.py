@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -223,6 +224,30 @@ def test_late_model_is_answered_for_by_popularity_in_time_and_flagged(world: Mod
             assert (await scored(both, request_of(["a"]))).version > 0
 
     asyncio.run(use())
+
+
+def test_store_that_stalls_while_the_schema_changes_is_not_waited_for_beyond_the_models_share(tmp_path: Path) -> None:
+    answered, reads = threading.Event(), list[bool]()
+
+    with model_world(tmp_path) as world, scorer_service(world) as service:
+
+        def read() -> Generation | None:
+            if world.store.live() == 2:
+                reads.append(answered.wait(60))
+            return world.store.generation(world.store.live() or 0)
+
+        async def use() -> None:
+            models = LiveModels(read)
+            await models.refresh()
+            both = FallbackRanker(CtrRanker(InProcessScorer(service), models), PopularityRanker())
+            assert service.wait_for_version(second_generation(world).version, 60)
+            ranked = await both.rank(request_of(["a"]), time.monotonic() + 0.5)
+            answered.set()
+            assert (ranked.flags, ranked.version) == (("deadline",), 0)
+            await models.refresh()
+            assert reads == [True], "the store told what is live before the answer came, or nobody asked it"
+
+        asyncio.run(use())
 
 
 def test_no_live_generation_is_unavailable() -> None:

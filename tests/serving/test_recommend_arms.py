@@ -16,6 +16,7 @@ import pytest
 from serving.gateway.arms import Wanted
 from serving.gateway.blend import BlendConfig, blended
 from serving.gateway.candidate_pool import CandidatePool
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.live_model import LiveModels
 from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker
@@ -201,9 +202,11 @@ def test_late_recommender_is_answered_for_within_the_deadline() -> None:
             pool, models = CandidatePool(), LiveModels(lambda: None)
             pool.observe([Impression(event_id="i", event_time_ms=1, session_id="s", unit_id="u", ad_ids=["a"])])
             ctr = CtrRanker(client, models)
-            seen = SeenItems(StoreLink(f"redis://{address}", RECOMMENDER), share=0.3, poll_seconds=1)
+            shares = DeadlineShares()
+            seen = SeenItems(StoreLink(f"redis://{address}", RECOMMENDER), shares, poll_seconds=1)
             recommending = Recommending(RecommendConfig(), Recommender(client), pool, seen, ctr=ctr,
-                                        fallback=FallbackRanker(ctr, PopularityRanker()), models=models)  # fmt: skip
+                                        fallback=FallbackRanker(ctr, PopularityRanker()), models=models,
+                                        shares=shares)  # fmt: skip
             started = time.monotonic()
             answer, _ = await recommending.recommend("generative", None, Wanted(unit_id="u", k=3), started + 0.4)
             assert time.monotonic() - started < 0.4
