@@ -29,6 +29,7 @@ from serving.gateway.candidate_pool import CandidatePool
 from serving.gateway.config import IN_PROCESS, GatewayConfig
 from serving.gateway.delivery import Delivery
 from serving.gateway.event_writer import EventWriter
+from serving.gateway.hedge import Hedges
 from serving.gateway.http_errors import plain_answer
 from serving.gateway.limits import InFlight
 from serving.gateway.live_model import LiveModels
@@ -151,9 +152,9 @@ def serve(config: GatewayConfig, on_ready: Callable[[str], None] | None = None) 
 def build_parts(config: GatewayConfig) -> Parts:
     """All parts, not yet started."""
     gate = Gate.for_address(config.host, config.keys_file)
-    scorer = _scorer(config)
-    first_log = _try_log(config.log)
     metrics = Metrics()
+    scorer = _scorer(config, metrics)
+    first_log = _try_log(config.log)
     spool = Spool.open(config.spool_dir, config.spool)
     delivery = Delivery(lambda: first_log or open_log(config.log), spool=spool, metrics=metrics)
     popularity, pool = PopularityRanker(config.popularity), CandidatePool(config.pool)
@@ -265,9 +266,10 @@ def _recommender(config: GatewayConfig) -> Scorer:
     return InProcessRecommender(RecommenderService.start(RecommenderConfig(log=config.log, redis=config.redis)))
 
 
-def _scorer(config: GatewayConfig) -> Scorer:
+def _scorer(config: GatewayConfig, metrics: Metrics) -> Scorer:
     if config.triton != IN_PROCESS:
-        return TritonClient(TritonClientConfig(address=config.triton))
+        hedges = Hedges(config.hedge, lambda outcome: metrics.hedge_outcomes[outcome].inc())
+        return TritonClient(TritonClientConfig(address=config.triton), hedges)
     # Only here, because the scorer brings torch, which a gateway before a Triton does without.
     from serving.gateway.inprocess_scorer import InProcessScorer
     from serving.scorer.config import ScorerConfig
