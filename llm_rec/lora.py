@@ -36,3 +36,11 @@ def add_adapters(body: nn.Module, rank: int, *, alpha: float, seed: int) -> None
     projections = [module for module in body.modules() if isinstance(module, nn.Linear | Conv1D)]
     for module in projections:
         parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank, alpha, generator))
+
+
+@torch.no_grad()
+def merge_adapters(body: nn.Module) -> None:
+    """Puts the adapted weights into the places of the pretrained ones; the adapters are gone."""
+    for module in list(body.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

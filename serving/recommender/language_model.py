@@ -38,6 +38,7 @@ class LanguageModel:
         self._finetuned = unpacked.config.schedule.finetuning_epochs > 0
         self.names_users = unpacked.config.schedule.anonymous_share < 1
         """Whether prompts name the user: where training never did, no user's row has learnt anything."""
+        self._models.backbone.freeze()
         # What texts taught stands in the items' rows by now, and would double the table.
         self._models.content = self._models.collaborative
         self._models.collaborative.table.requires_grad_(False)

@@ -94,14 +94,14 @@ def test_a_width_that_the_heads_do_not_share_is_refused() -> None:
         load_backbone(BackboneConfig(kind="gpt2-small-shape", width=30, heads=4))
 
 
-def save_letters(folder: Path) -> LlamaForCausalLM:
+def save_letters(folder: Path, *, blocks: int = 1) -> LlamaForCausalLM:
     """A saved model with a tokenizer that knows a few words."""
     words = {"[unk]": 0, "seen": 1, "film": 2}
     tokenizer = Tokenizer(WordLevel(words, unk_token="[unk]"))
     tokenizer.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[unk]").save_pretrained(folder)
     shape = LlamaConfig(
-        vocab_size=3, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=3, hidden_size=8, intermediate_size=8, num_hidden_layers=blocks, num_attention_heads=2,
         tie_word_embeddings=False, pad_token_id=None, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(shape)
@@ -117,6 +117,25 @@ def test_a_folder_gives_the_model_that_was_saved_and_its_own_head(tmp_path: Path
     with torch.no_grad():
         logits = backbone.forward(backbone.embed(torch.tensor([tokens]))) @ backbone.words().T
         assert torch.allclose(logits, saved(torch.tensor([tokens])).logits, atol=1e-6)
+
+
+def test_kept_blocks_are_the_first_and_the_final_norm_follows_them(tmp_path: Path) -> None:
+    saved = save_letters(tmp_path, blocks=3)
+    tokens = torch.tensor([[1, 2, 1]])
+    with torch.no_grad():
+        behind = saved(tokens, output_hidden_states=True).hidden_states
+        for kept in (1, 2):
+            backbone = load_backbone(BackboneConfig(kind="folder", folder=str(tmp_path), kept_blocks=kept))
+            states = backbone.forward(backbone.embed(tokens))
+            assert torch.allclose(states, saved.model.norm(behind[kept]), atol=1e-6)
+            assert len(backbone.causal.model.layers) == kept
+
+
+@pytest.mark.parametrize("kept", [-1, 4])
+def test_more_blocks_than_there_are_or_fewer_than_none_are_refused(tmp_path: Path, kept: int) -> None:
+    save_letters(tmp_path, blocks=3)
+    with pytest.raises(InputError, match="kept_blocks"):
+        load_backbone(BackboneConfig(kind="folder", folder=str(tmp_path), kept_blocks=kept))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_adapters_alone_learn_and_every_projection_has_one(frozen: BackboneConfi
     assert torch.equal(adapted.words(), words)
 
 
+def test_a_frozen_adapted_model_answers_as_before_without_its_adapters(frozen: BackboneConfig) -> None:
+    adapted = load_backbone(_adapted(frozen))
+    with torch.no_grad():
+        for name, held in adapted.parameters():
+            held.add_(0.1 * torch.randn_like(held) if name.endswith("up") else 0)
+    embeddings = torch.randn(2, 5, adapted.width)
+    before = adapted.forward(embeddings).detach()
+    plain = load_backbone(frozen).forward(embeddings)
+    adapted.freeze()
+    assert torch.allclose(adapted.forward(embeddings), before, atol=1e-5)
+    assert not torch.allclose(before, plain, atol=1e-2)
+    assert not list(adapted.parameters())
+    assert adapted.forward(embeddings).grad_fn is None
+
+
 def test_adapters_beside_learning_weights_or_of_a_negative_rank_are_refused() -> None:
     with pytest.raises(InputError, match="lora_rank"):
         BackboneConfig(trainable=True, lora_rank=4)

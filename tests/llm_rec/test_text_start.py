@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm_rec.backbone import BackboneConfig
+from llm_rec.backbone import BackboneConfig, load_backbone
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.text_start import TextStartConfig, principal_components, started_at_texts
 from streams.contract.errors import InputError
@@ -48,6 +48,22 @@ def test_a_long_text_is_read_to_its_most_tokens() -> None:
     short = replace(TINY, max_tokens=len(cut))
     start = started_at_texts(fresh(3), [long, cut, "blue"], short)
     assert torch.allclose(start[0], start[1], atol=1e-6)
+
+
+def test_words_start_an_item_at_the_mean_of_their_embeddings_as_wide_as_told() -> None:
+    reader = load_backbone(TINY.reader)
+    drawn = torch.randn(3, reader.width, generator=torch.Generator().manual_seed(0))
+    config = replace(TINY, of="words", max_tokens=3)
+    start = started_at_texts(drawn, ["ab", "abca", "c"], config)
+    with torch.no_grad():
+        words = [reader.embed(torch.tensor(reader.tokenize(text))).mean(0) for text in ("ab", "abc", "c")]
+    means = torch.stack(words)
+    assert torch.allclose(start, means * (drawn.std() / means.std(correction=0)), atol=1e-5)
+
+
+def test_words_of_another_width_are_refused() -> None:
+    with pytest.raises(InputError, match=r"start\.reader"):
+        started_at_texts(fresh(3), ["a", "b", "c"], replace(TINY, of="words"))
 
 
 def test_components_are_those_of_the_centred_states_by_hand() -> None:

@@ -32,7 +32,12 @@ def nameless() -> Cllm4recConfig:
     )
 
 
-@pytest.mark.parametrize("recipe", [SHORT, nameless()], ids=["paper", "nameless"])
+def adapted() -> Cllm4recConfig:
+    """A frozen language model whose adapters learn; what is served has them merged."""
+    return replace(SHORT, backbone=replace(SHORT.backbone, trainable=False, lora_rank=2))
+
+
+@pytest.mark.parametrize("recipe", [SHORT, nameless(), adapted()], ids=["paper", "nameless", "adapted"])
 def test_served_items_and_scores_are_those_of_the_fitted_recommender(
     log: EventLog, store: RowStore, start: Callable[..., RecommenderService], recipe: Cllm4recConfig
 ) -> None:
