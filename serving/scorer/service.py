@@ -34,7 +34,10 @@ class ScorerService:
         """Starts the threads; log and store may be away. Raises InputError for an address that is none."""
         torch.set_num_threads(config.num_threads)
         log = LogLink(config.log)
-        store = StoreLink(config.redis, config.model, password=settings_from(environment).redis_password)
+        password = settings_from(environment).redis_password
+        store = StoreLink(
+            config.redis, config.model, password=password, timeout_seconds=config.store_timeout_seconds
+        )  # fmt: skip
         scorer = Scorer(config, store)
         links = Links(
             scorer, store, log, UPDATES,

@@ -27,6 +27,7 @@ from streams.turns.cursor import cursor_at
 from streams.versions.commit import PublishTarget
 from streams.versions.publish import PublishConfig, ThreadedPublisher
 from tests.support.counted import counted_schema
+from tests.support.patience import PATIENT
 from tests.support.toy_examples import START_MS, toy_batch, toy_recipe
 from tests.support.valkey import valkey_server
 from trainer.counting import count, look
@@ -99,7 +100,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         )  # fmt: skip
         publisher = ThreadedPublisher(target, gate(LENIENT), PublishConfig(interval_seconds=0.0))
         config = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, live_poll_seconds=0.02,
-                              warm_up_candidates=(1,))  # fmt: skip
+                              warm_up_candidates=(1,), **PATIENT)  # fmt: skip
         yield World(log, store, publisher, learner, config)
         publisher.close(0)
         store.close()

@@ -23,6 +23,7 @@ from streams.log.event_log import EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
 from tests.support.liked_films import write_films
 from tests.support.live_recommender import CONFIG, batches, fitted, newcomers, shown
+from tests.support.patience import PATIENT
 from tests.support.published_recommender import Publishing, publishing
 from tests.support.recommending import answer_of, assert_recommends
 from tests.support.valkey import ValkeyServer, flush
@@ -67,7 +68,7 @@ def test_answers_are_the_learners_before_and_behind_likes_of_new_users_and_new_i
     torch.set_num_threads(1)
     learns = LiveLearner(model, CONFIG)
     asked = (model.users[0], model.users[3], "new0-1", "new0-2", "nobody")
-    config = RecommenderConfig(log=log.address, redis=valkey.address, live_poll_seconds=0.02)
+    config = RecommenderConfig(log=log.address, redis=valkey.address, live_poll_seconds=0.02, **PATIENT)
     with publishing(learns, log, store) as to:
         assert to.publish()
         service = RecommenderService.start(config, environment={})

@@ -29,6 +29,7 @@ from tests.support.betraying import (
     set_version,
     torn,
 )
+from tests.support.patience import PATIENT
 from tests.support.published import MODEL, PublishedModel
 from tests.support.triton import BlockingClient, need_triton, ranker
 from tests.support.valkey import valkey_server
@@ -72,7 +73,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
         log = open_log(f"embedded:{tmp_path / 'log'}")
         store = open_row_store(redis.address, model=MODEL, password="")
         scorer = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, max_hot_rows=HOT_ROWS,
-                              live_poll_seconds=0.02, catch_up_timeout_seconds=5.0)  # fmt: skip
+                              live_poll_seconds=0.02, catch_up_timeout_seconds=30.0, **PATIENT)  # fmt: skip
         with ranker(tmp_path / "run", scorer) as triton:
             yield Servers(triton, log, store)
         store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from streams.contract.wire import (
 )
 from streams.log.event_log import Append, EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
+from tests.support.patience import PATIENT
 from tests.support.published import MODEL, PublishedModel
 from tests.support.valkey import ValkeyServer, valkey_server, wait_until
 
@@ -61,7 +63,7 @@ def model(log: EventLog, store: RowStore) -> PublishedModel:
 @pytest.fixture
 def config(log: EventLog, server: ValkeyServer) -> ScorerConfig:
     return ScorerConfig(model=MODEL, log=log.address, redis=server.address, live_poll_seconds=0.02,
-                        warm_up_candidates=(1, 4))  # fmt: skip
+                        warm_up_candidates=(1, 4), **PATIENT)  # fmt: skip
 
 
 @pytest.fixture
@@ -69,9 +71,10 @@ def start(config: ScorerConfig) -> Iterator[Callable[..., ScorerService]]:
     """Starts a scorer with changes to the config, and waits for a version."""
     services: list[ScorerService] = []
 
-    def start_it(version: int = 1, *, max_hot_rows: int = 1000) -> ScorerService:
-        services.append(ScorerService.start(replace(config, max_hot_rows=max_hot_rows), environment={}))
-        assert services[-1].wait_for_version(version, 30)
+    def start_it(version: int = 1, *, max_hot_rows: int = 1000, **changes: float) -> ScorerService:
+        changed = replace(config, max_hot_rows=max_hot_rows, **changes)  # type: ignore[arg-type]
+        services.append(ScorerService.start(changed, environment={}))
+        assert services[-1].wait_for_version(version, 60)
         return services[-1]
 
     yield start_it
@@ -115,6 +118,18 @@ def assert_scores(answer: Answer, model: PublishedModel, batch: FeatureBatch) ->
     """The answer is the plain network's on the model's present rows."""
     assert answer.info.version == model.version
     np.testing.assert_allclose(answer.probabilities, model.expected(batch), atol=TOLERANCE, rtol=0)
+
+
+def assert_catches_up(
+    patient: ScorerService, other: ScorerService, model: PublishedModel, batch: FeatureBatch, append: Callable[[], None]
+) -> None:
+    """Asked before the log has the version, the patient scorer answers with it; the other one does from then on."""
+    with ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(scored, patient, model, batch)
+        append()
+        assert_scores(answer.result(), model, batch)
+    assert other.wait_for_version(model.version, 60)
+    assert_scores(scored(other, model, batch), model, batch)
 
 
 def test_scores_equal_the_plain_networks(model: PublishedModel, start: Callable[..., ScorerService]) -> None:
@@ -168,7 +183,7 @@ def test_version_from_the_log_is_applied_before_the_store_has_it(
     scored(service, model, batch)
     model.change_dense(4)
     model.publish(article_rows(model, ["a", "b"]), to_store=False)
-    assert service.wait_for_version(2, 10)
+    assert service.wait_for_version(2, 60)
     assert_scores(scored(service, model, batch), model, batch)
 
 
@@ -181,7 +196,7 @@ def test_tombstone_takes_the_row_away_while_the_store_still_has_it(
     batch = request_of(model, ["a", "b"], ["a"])
     scored(service, model, batch)
     model.publish(tombstones={"article": ids_of_articles(model, ["a"])}, to_store=False)
-    assert service.wait_for_version(3, 10)
+    assert service.wait_for_version(3, 60)
     answer = scored(service, model, batch)
     assert_scores(answer, model, batch)
     assert answer.info.num_misses == 0
@@ -197,7 +212,7 @@ def test_row_that_comes_back_after_its_tombstone_is_used(
     batch = request_of(model, ["a"], [])
     assert_scores(scored(service, model, batch), model, batch)
     model.publish(article_rows(model, ["a"], seed=9))
-    assert service.wait_for_version(4, 10)
+    assert service.wait_for_version(4, 60)
     assert_scores(scored(service, model, batch), model, batch)
 
 
@@ -206,7 +221,7 @@ def test_miss_that_is_newer_than_the_scorer_makes_it_catch_up_first(
 ) -> None:
     model.change_dense(1)
     model.begin()
-    service = start(max_hot_rows=2)
+    service, patient = start(max_hot_rows=2), start(max_hot_rows=2, catch_up_timeout_seconds=60)
     # The store is written first here, as a slow log would look to a scorer.
     model.change_dense(2)
     update = model.next_version(article_rows(model, ["new"]), {})
@@ -215,9 +230,7 @@ def test_miss_that_is_newer_than_the_scorer_makes_it_catch_up_first(
     before = scored(service, model, batch)
     assert before.info.version == 1
     assert before.info.flags & (DEFAULTS_USED_FOR_MISSES | STALE_UPDATES)
-    model.append(update)
-    answer = scored(service, model, batch)
-    assert_scores(answer, model, batch)
+    assert_catches_up(patient, service, model, batch, lambda: model.append(update))
 
 
 def test_removal_that_is_newer_than_the_scorer_makes_it_catch_up_first(
@@ -226,17 +239,17 @@ def test_removal_that_is_newer_than_the_scorer_makes_it_catch_up_first(
     model.change_dense(1)
     model.begin()
     model.publish(article_rows(model, ["a", "b", "c"]))
-    service = start(2, max_hot_rows=1)
-    scored(service, model, request_of(model, ["b"], []))
-    scored(service, model, request_of(model, ["c"], []))
+    service, patient = start(2, max_hot_rows=1), start(2, max_hot_rows=1, catch_up_timeout_seconds=60)
+    for each in (service, patient):
+        scored(each, model, request_of(model, ["b"], []))
+        scored(each, model, request_of(model, ["c"], []))
     removal = model.next_version({}, {"article": ids_of_articles(model, ["a"])})
     model.write(removal)
     batch = request_of(model, ["a"], [])
     before = scored(service, model, batch)
     assert before.info.version == 2
     assert before.info.flags == DEFAULTS_USED_FOR_MISSES | STALE_UPDATES
-    model.append(removal)
-    assert_scores(scored(service, model, batch), model, batch)
+    assert_catches_up(patient, service, model, batch, lambda: model.append(removal))
 
 
 def test_version_whose_parent_never_came_makes_the_scorer_load_again(
@@ -247,7 +260,7 @@ def test_version_whose_parent_never_came_makes_the_scorer_load_again(
     lost = model.next_version(article_rows(model, ["a"]), {})
     model.write(lost)
     model.publish(article_rows(model, ["b"], seed=1))
-    assert service.wait_for_version(3, 20)
+    assert service.wait_for_version(3, 60)
     batch = request_of(model, ["a", "b"], [])
     assert_scores(scored(service, model, batch), model, batch)
 
@@ -257,7 +270,7 @@ def test_damaged_record_in_the_log_is_passed_over(model: PublishedModel, start: 
     service = start()
     model.log.append([Append(UPDATES, b"not a record")])
     model.publish(article_rows(model, ["a"]))
-    assert service.wait_for_version(2, 20)
+    assert service.wait_for_version(2, 60)
     batch = request_of(model, ["a"], [])
     assert_scores(scored(service, model, batch), model, batch)
 
@@ -302,7 +315,7 @@ def test_rows_not_yet_in_the_store_are_not_evicted(model: PublishedModel, start:
     model.begin()
     service = start(max_hot_rows=8)
     model.publish(article_rows(model, names), to_store=False)
-    assert service.wait_for_version(2, 10)
+    assert service.wait_for_version(2, 60)
     for at in range(0, 40, 4):
         batch = request_of(model, names[at : at + 4], [])
         answer = scored(service, model, batch)
@@ -324,7 +337,7 @@ def test_live_pointer_switches_rows_and_dense_part_together(
     batch = request_of(model, ["a", "b"], ["b"])
     assert_scores(scored(service, model, batch), model, batch)
     store.promote(2)
-    assert service.wait_for_version(4, 20)
+    assert service.wait_for_version(4, 60)
     assert_scores(scored(service, second, batch), second, batch)
     store.rollback(1)
     wait_until(lambda: service.info().generation == 1, "the scorer did not roll back")
@@ -339,7 +352,7 @@ def test_versions_of_other_generations_are_not_applied(
     other = PublishedModel(log, store, generation=2, first_version=10)
     other.begin(live=False)
     model.publish(article_rows(model, ["a"]))
-    assert service.wait_for_version(2, 10)
+    assert service.wait_for_version(2, 60)
     assert service.info().version == 2
 
 
@@ -357,7 +370,7 @@ def test_store_away_answers_with_hot_rows_and_defaults_and_says_so(
     assert answer.info.flags == STORE_UNAVAILABLE | DEFAULTS_USED_FOR_MISSES
     assert_scores(answer, model, missing)
     model.publish(article_rows(model, ["new"], seed=2), to_store=False)
-    assert service.wait_for_version(3, 10)
+    assert service.wait_for_version(3, 60)
     assert_scores(scored(service, model, missing), model, missing)
     assert_scores(scored(service, model, hot), model, hot)
 
@@ -376,6 +389,7 @@ def test_store_that_lost_its_rows_is_taken_for_away_until_they_are_back(
     model.write_generation()
     model.publish({"article": model.rows["article"]})
     store.set_live(1)
+    assert service.wait_for_version(model.version, 60)
     wait_until(lambda: not scored(service, model, next(others)).info.flags, "the store's return was not noticed")
     batch = request_of(model, ["a", "b"], [])
     assert_scores(scored(service, model, batch), model, batch)
@@ -402,7 +416,7 @@ def test_quantised_rows_score_the_same_from_log_and_store(
     first = start()
     model.publish(article_rows(model, ["a", "b"]))
     second = start(2)
-    assert first.wait_for_version(2, 10)
+    assert first.wait_for_version(2, 60)
     batch = request_of(model, ["a", "b"], ["b"])
     of_log, of_store = scored(first, model, batch), scored(second, model, batch)
     np.testing.assert_array_equal(of_log.probabilities, of_store.probabilities)

@@ -67,7 +67,8 @@ def test_log_away_scores_are_flagged_stale_and_catch_up_when_it_is_back(broker: 
         model = PublishedModel(log, store)
         model.begin()
         publish_articles(model, 1)
-        config = ScorerConfig(model=MODEL, log=broker.address, redis=redis.address, stale_after_seconds=0.5)
+        config = ScorerConfig(model=MODEL, log=broker.address, redis=redis.address, stale_after_seconds=0.5,
+                              store_timeout_seconds=30.0)  # fmt: skip
         running = ScorerService.start(config, environment={})
         assert running.wait_for_version(2, 60)
         broker.kill()
@@ -85,7 +86,7 @@ def test_log_away_scores_are_flagged_stale_and_catch_up_when_it_is_back(broker: 
         for service in (running, started_without_log):
             assert service.wait_for_version(3, 60)
             np.testing.assert_allclose(scored(service, model).probabilities, expected, atol=1e-6)
-            assert not is_stale(service)
+            wait_until(lambda service=service: not is_stale(service), "it goes on telling that it is stale")  # type: ignore[misc]
             service.close()
         store.close()
         log.close()

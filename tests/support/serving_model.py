@@ -12,6 +12,7 @@ from serving.scorer.service import ScorerService
 from streams.contract.schema import Feature, Schema
 from streams.log.event_log import EVENTS, EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
+from tests.support.patience import PATIENT
 from tests.support.published import CONFIG, MODEL, PublishedModel
 from tests.support.small_model import shared_schema
 from tests.support.valkey import ValkeyServer, valkey_server
@@ -30,7 +31,8 @@ class ModelWorld:
 
     def scorer_config(self) -> ScorerConfig:
         """For a scorer of this model."""
-        return ScorerConfig(model=MODEL, log=self.log.address, redis=self.redis.address, live_poll_seconds=0.02)
+        return ScorerConfig(model=MODEL, log=self.log.address, redis=self.redis.address, live_poll_seconds=0.02,
+                            **PATIENT)  # fmt: skip
 
 
 @contextmanager

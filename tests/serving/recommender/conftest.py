@@ -14,6 +14,7 @@ from serving.recommender.service import RecommenderService
 from streams.contract.recommend_wire import RECOMMENDER
 from streams.log.event_log import EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
+from tests.support.patience import PATIENT
 from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.valkey import ValkeyServer, valkey_server
 
@@ -48,7 +49,8 @@ def model(log: EventLog, store: RowStore) -> PublishedRecommender:
 
 @pytest.fixture
 def config(log: EventLog, server: ValkeyServer) -> RecommenderConfig:
-    return RecommenderConfig(log=log.address, redis=server.address, live_poll_seconds=0.02, warm_up_likes=(0, 3))
+    return RecommenderConfig(log=log.address, redis=server.address, live_poll_seconds=0.02, warm_up_likes=(0, 3),
+                             **PATIENT)  # fmt: skip
 
 
 @pytest.fixture

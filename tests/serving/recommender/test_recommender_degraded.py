@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_store_away_serves_users_in_memory_and_says_of_others_that_they_could_no
     assert_recommends(answer, expected_items(model, "bob", 4, history=[2]))
     assert answer.flags == [STORE_UNAVAILABLE]
     model.publish(users={"bob": np.ones(17, dtype=np.float32)}, histories={"bob": [0]}, to_store=False)
-    assert service.wait_for_version(3, 20)
+    assert service.wait_for_version(3, 60)
     answer = answer_of(service, "bob", 4)
     assert_recommends(answer, expected_items(model, "bob", 4))
     assert answer.flags == []
@@ -77,17 +78,22 @@ def test_row_newer_than_the_version_that_scores_makes_it_catch_up_first(
     model: PublishedRecommender, start: Start
 ) -> None:
     model.begin(users=["ann"])
-    service = start(max_hot_rows=1, max_states=0, state_seconds=0)
+    cold = {"max_hot_rows": 1, "max_states": 0, "state_seconds": 0}
+    service, patient = start(**cold), start(**cold, catch_up_timeout_seconds=60)
     before = expected_items(model, "bob", 3)
     update = model.next_version(model.random_rows(range(8), 4), {"bob": np.ones(17)}, {"bob": [2]})
     model.write(update)
     answer = answer_of(service, "bob", 3)
     assert (answer.version, answer.flags) == (1, [STALE_UPDATES])
     assert_recommends(answer, before)
-    model.append(update)
-    answer = answer_of(service, "bob", 3)
-    assert (answer.version, answer.flags) == (2, [])
-    assert_recommends(answer, expected_items(model, "bob", 3))
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(answer_of, patient, "bob", 3)
+        model.append(update)
+        answers = [asked.result()]
+    assert service.wait_for_version(2, 60)
+    for answer in (*answers, answer_of(service, "bob", 3)):
+        assert (answer.version, answer.flags) == (2, [])
+        assert_recommends(answer, expected_items(model, "bob", 3))
 
 
 @pytest.mark.parametrize("damage", ["duplicate", "no bytes", "unnamed item", "missing", "temperature"])
