@@ -261,9 +261,9 @@ def _recommender(config: GatewayConfig) -> Scorer:
         return Absent()
     from serving.gateway.inprocess_recommender import InProcessRecommender
     from serving.recommender.config import RecommenderConfig
-    from serving.recommender.service import RecommenderService
+    from serving.recommender.service import start_recommender
 
-    return InProcessRecommender(RecommenderService.start(RecommenderConfig(log=config.log, redis=config.redis)))
+    return InProcessRecommender(start_recommender(RecommenderConfig(log=config.log, redis=config.redis)))
 
 
 def _scorer(config: GatewayConfig, metrics: Metrics) -> Scorer:
@@ -273,10 +273,10 @@ def _scorer(config: GatewayConfig, metrics: Metrics) -> Scorer:
     # Only here, because the scorer brings torch, which a gateway before a Triton does without.
     from serving.gateway.inprocess_scorer import InProcessScorer
     from serving.scorer.config import ScorerConfig
-    from serving.scorer.service import ScorerService
+    from serving.scorer.service import start_scorer
 
     _LOGGER.warning("no Triton: the ranker runs inside the gateway's process")
-    return InProcessScorer(ScorerService.start(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
+    return InProcessScorer(start_scorer(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
 
 
 def _seen_items(config: GatewayConfig) -> SeenItems:

@@ -16,7 +16,8 @@ from llm_rec.live.learner import LiveLearner
 from llm_rec.model_folder import LearntModel, read_model
 from llm_rec.scoring import history_prompts, score_prompts
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from streams.contract.columns import Array
 from streams.contract.recommend_wire import RECOMMENDER
 from streams.log.event_log import EventLog, open_log
@@ -71,7 +72,7 @@ def test_answers_are_the_learners_before_and_behind_likes_of_new_users_and_new_i
     config = RecommenderConfig(log=log.address, redis=valkey.address, live_poll_seconds=0.02, **PATIENT)
     with publishing(learns, log, store) as to:
         assert to.publish()
-        service = RecommenderService.start(config, environment={})
+        service = start_recommender(config, environment={})
         try:
             _compare(learns, service, asked, store)
             for batch in batches(newcomers(12)):
@@ -88,7 +89,7 @@ def _publish(to: Publishing) -> None:
     assert to.publish(), to.publisher.status()
 
 
-def _compare(learns: LiveLearner, service: RecommenderService, users: tuple[str, ...], store: RowStore) -> None:
+def _compare(learns: LiveLearner, service: Recommender, users: tuple[str, ...], store: RowStore) -> None:
     head = store.head(store.generations()[-1])
     assert head is not None
     assert service.wait_for_version(head.version, 60)

@@ -63,14 +63,6 @@ def writing(folder: Path, spool: SpoolConfig | None = None, *, patience_seconds:
         parts.spool.close()
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    """The log without the topic."""
-    opened = open_log(f"embedded:{tmp_path / 'log'}")
-    yield opened
-    opened.close()
-
-
 def ids(log: EventLog) -> list[str]:
     """The ids of all logged events, in order."""
     return [event.event_id for event in read_events(log)]

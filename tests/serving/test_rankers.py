@@ -20,7 +20,7 @@ from serving.gateway.live_model import LiveModels
 from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker, Ranked, Ranker, RankRequest
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Scorer
 from serving.triton.server import TritonServer
 from streams.contract.columns import Jagged
 from streams.contract.errors import InputError, UnavailableError
@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorld]:
 
 
 @pytest.fixture(scope="module")
-def service(world: ModelWorld) -> Iterator[ScorerService]:
+def service(world: ModelWorld) -> Iterator[Scorer]:
     with scorer_service(world) as service:
         yield service
 
@@ -158,7 +158,7 @@ def test_requests_at_once_do_not_mix(run: Callable[[Use], None]) -> None:
     run(use)
 
 
-def test_served_probability_is_the_trainers(world: ModelWorld, service: ScorerService) -> None:
+def test_served_probability_is_the_trainers(world: ModelWorld, service: Scorer) -> None:
     batch = FeatureTransform(world.model.schema)(
         {"user": ["u"], "history": Jagged(["a", "b"], np.array([2], dtype=np.int32))},
         {"article": ["a", "z"], "age": [0.0, 1.0]},
@@ -183,7 +183,7 @@ def test_served_probability_is_the_trainers(world: ModelWorld, service: ScorerSe
      ({"age": [True]}, "age"), ({"article": ["a", "b"]}, "article")],
 )  # fmt: skip
 def test_value_that_does_not_fit_the_schema_is_named(
-    world: ModelWorld, service: ScorerService, change: Mapping[str, list[object]], field: str
+    world: ModelWorld, service: Scorer, change: Mapping[str, list[object]], field: str
 ) -> None:
     async def use() -> None:
         ctr = CtrRanker(InProcessScorer(service), await live_models(world))

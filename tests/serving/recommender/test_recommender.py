@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from serving.scorer.scorer import Refusal
 from streams.contract.recommend_wire import (
     CACHED_STATE,
@@ -26,7 +27,7 @@ from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.recommending import answer_of, answers_of, assert_recommends, expected_items, request_of
 from tests.support.valkey import wait_until
 
-Start = Callable[..., RecommenderService]
+Start = Callable[..., Recommender]
 
 
 def test_items_and_scores_are_those_of_the_language_model_alone(model: PublishedRecommender, start: Start) -> None:
@@ -284,7 +285,7 @@ def test_random_order_of_a_history_depends_on_the_user_alone(log: EventLog, stor
 
 
 def test_without_a_generation_requests_are_refused_and_the_probe_says_version_0(config: RecommenderConfig) -> None:
-    service = RecommenderService.start(config, environment={})
+    service = start_recommender(config, environment={})
     try:
         refused, probe = service.score([
             {"request": pack_recommend(request_of("ann"))}, {"request": pack_recommend(request_of("ann", 0))},

@@ -14,7 +14,8 @@ import pytest
 from serving.gateway.inprocess_recommender import InProcessRecommender
 from serving.gateway.triton_client import RefusalError
 from serving.recommender.config import UPDATES, RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.manifest import encode_update
@@ -32,7 +33,7 @@ from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.recommending import answer_of, assert_recommends, expected_items, request_of
 from tests.support.valkey import ValkeyServer, wait_until
 
-Start = Callable[..., RecommenderService]
+Start = Callable[..., Recommender]
 
 
 def test_store_away_serves_users_in_memory_and_says_of_others_that_they_could_not_be_looked_up(
@@ -140,7 +141,7 @@ def test_in_process_it_answers_by_the_same_tensors_and_refuses_with_the_reason(
         await recommender.close()
 
     probe = {"request": pack_recommend(request_of("ann", 0))}
-    asyncio.run(ask(InProcessRecommender(RecommenderService.start(config, environment={}))))
+    asyncio.run(ask(InProcessRecommender(start_recommender(config, environment={}))))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
 from streams.contract.columns import Array
 from streams.contract.recommend_wire import CACHED_STATE, RecommendAnswer
 from streams.store.row_store import RowStore
@@ -38,7 +38,7 @@ class Findings:
 
 
 def test_answers_are_of_one_version_while_versions_come(
-    model: PublishedRecommender, start: Callable[..., RecommenderService]
+    model: PublishedRecommender, start: Callable[..., Recommender]
 ) -> None:
     model.begin(users=USERS)
     scores: Scores = {}
@@ -58,7 +58,7 @@ def test_answers_are_of_one_version_while_versions_come(
 
 
 def test_answers_are_of_one_generation_while_generations_are_swapped(
-    model: PublishedRecommender, store: RowStore, start: Callable[..., RecommenderService]
+    model: PublishedRecommender, store: RowStore, start: Callable[..., Recommender]
 ) -> None:
     second = PublishedRecommender(model.log, store, items_named(*"hgfedcba"), seed=9)
     scores: Scores = {}
@@ -117,7 +117,7 @@ def named_scores(model: PublishedRecommender, user: str) -> dict[str, float]:
     return {item.name: float(score) for item, score in zip(model.items, expected, strict=True)}
 
 
-def clients_while(service: RecommenderService, scores: Scores, change: Callable[[], None]) -> Findings:
+def clients_while(service: Recommender, scores: Scores, change: Callable[[], None]) -> Findings:
     """Runs `change` while clients ask; what they found."""
     findings, stop = Findings(), threading.Event()
 
