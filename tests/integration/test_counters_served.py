@@ -65,9 +65,9 @@ class World:
             self.learnt += 1
 
     def publish(self) -> None:
-        assert self.publisher.wait_until_idle(30)
+        assert self.publisher.wait_until_idle(60)
         assert self.offering.offer_if_due(cursor_at([0, 0]))
-        assert self.publisher.wait_until_idle(30)
+        assert self.publisher.wait_until_idle(60)
 
     def asked(self, seed: int) -> ExampleBatch:
         """One request, some seconds behind all that was learnt."""

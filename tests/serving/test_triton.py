@@ -159,7 +159,7 @@ def test_restarted_server_loads_the_newest_version(running: Running, tmp_path: P
 def test_stopped_server_leaves_no_process(running: Running, tmp_path: Path) -> None:
     with ranker(tmp_path, running.scorer) as server:
         assert group_of(server.pid)
-    assert group_of(server.pid) == []
+    wait_until(lambda: group_of(server.pid) == [], "processes of the server live on")
 
 
 def test_server_dies_with_the_process_that_started_it(running: Running, tmp_path: Path) -> None:

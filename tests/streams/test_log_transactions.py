@@ -131,10 +131,11 @@ def test_writer_killed_at_any_moment_leaves_whole_transactions(log: EventLog, ne
     partitions = new_topic(2)
     name = "writer-" + partitions[0].topic
     random.seed(7)
-    for _ in range(5):
+    for life in range(5):
         with log_processes.start("write", log.address, partitions[0].topic, name) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline().startswith("from ")
+            assert life or writer.stdout.readline() == "committed\n", "there must be something to find"
             time.sleep(random.uniform(0, 0.4))
             writer.kill()
     claim(log, name)
