@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,6 @@ from serving.gateway.hedge import HedgeConfig, Hedges
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
 from streams.contract.errors import InputError
 from streams.contract.wire import pack_probe
-from tests.serving.test_triton_client import soon
 
 SOON = HedgeConfig(share=0.001)
 """20 ms of the time that these requests have."""
@@ -109,7 +109,7 @@ async def asked(
 
 async def answered_by(client: TritonClient, seconds: float = 20.0) -> int:
     """The number of the connection that answered."""
-    (name,) = await client.infer(pack_probe(), soon(seconds))
+    (name,) = await client.infer(pack_probe(), time.monotonic() + seconds)
     return int(name)
 
 
