@@ -29,6 +29,7 @@ from serving.gateway.candidate_pool import CandidatePool
 from serving.gateway.config import IN_PROCESS, GatewayConfig
 from serving.gateway.delivery import Delivery
 from serving.gateway.event_writer import EventWriter
+from serving.gateway.hedge import Hedges
 from serving.gateway.http_errors import plain_answer
 from serving.gateway.limits import InFlight
 from serving.gateway.live_model import LiveModels
@@ -151,9 +152,9 @@ def serve(config: GatewayConfig, on_ready: Callable[[str], None] | None = None) 
 def build_parts(config: GatewayConfig) -> Parts:
     """All parts, not yet started."""
     gate = Gate.for_address(config.host, config.keys_file)
-    scorer = _scorer(config)
-    first_log = _try_log(config.log)
     metrics = Metrics()
+    scorer = _scorer(config, metrics)
+    first_log = _try_log(config.log)
     spool = Spool.open(config.spool_dir, config.spool)
     delivery = Delivery(lambda: first_log or open_log(config.log), spool=spool, metrics=metrics)
     popularity, pool = PopularityRanker(config.popularity), CandidatePool(config.pool)
@@ -162,9 +163,13 @@ def build_parts(config: GatewayConfig) -> Parts:
     models = LiveModels(store.live_generation, poll_seconds=config.live_poll_seconds)
     in_flight = InFlight(config.limits)
     metrics.in_flight.set_function(lambda: in_flight.count)
-    ctr, recommender = CtrRanker(scorer, models), Recommender(_recommender(config))
+    ctr, recommender = CtrRanker(scorer, models, config.deadline_shares), Recommender(_recommender(config))
     ranker = FallbackRanker(ctr, popularity)
     seen = _seen_items(config)
+    recommending = Recommending(
+        config.recommend, recommender, pool, seen, ctr=ctr, fallback=ranker, models=models,
+        shares=config.deadline_shares,
+    )  # fmt: skip
     return Parts(
         config=config,
         metrics=metrics,
@@ -184,7 +189,7 @@ def build_parts(config: GatewayConfig) -> Parts:
         recommender=recommender,
         recommender_store=_store(config, RECOMMENDER, RECOMMENDER_UPDATES),
         seen=seen,
-        recommending=Recommending(config.recommend, recommender, pool, seen, ctr=ctr, fallback=ranker, models=models),
+        recommending=recommending,
         gate=gate,
         in_flight=in_flight,
     )
@@ -256,26 +261,27 @@ def _recommender(config: GatewayConfig) -> Scorer:
         return Absent()
     from serving.gateway.inprocess_recommender import InProcessRecommender
     from serving.recommender.config import RecommenderConfig
-    from serving.recommender.service import RecommenderService
+    from serving.recommender.service import start_recommender
 
-    return InProcessRecommender(RecommenderService.start(RecommenderConfig(log=config.log, redis=config.redis)))
+    return InProcessRecommender(start_recommender(RecommenderConfig(log=config.log, redis=config.redis)))
 
 
-def _scorer(config: GatewayConfig) -> Scorer:
+def _scorer(config: GatewayConfig, metrics: Metrics) -> Scorer:
     if config.triton != IN_PROCESS:
-        return TritonClient(TritonClientConfig(address=config.triton))
+        hedges = Hedges(config.hedge, lambda outcome: metrics.hedge_outcomes[outcome].inc())
+        return TritonClient(TritonClientConfig(address=config.triton), hedges)
     # Only here, because the scorer brings torch, which a gateway before a Triton does without.
     from serving.gateway.inprocess_scorer import InProcessScorer
     from serving.scorer.config import ScorerConfig
-    from serving.scorer.service import ScorerService
+    from serving.scorer.service import start_scorer
 
     _LOGGER.warning("no Triton: the ranker runs inside the gateway's process")
-    return InProcessScorer(ScorerService.start(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
+    return InProcessScorer(start_scorer(ScorerConfig(model=config.model, log=config.log, redis=config.redis)))
 
 
 def _seen_items(config: GatewayConfig) -> SeenItems:
     link = StoreLink(config.redis, RECOMMENDER, password=settings_from().redis_password)
-    return SeenItems(link, share=config.recommend.history_share, poll_seconds=config.live_poll_seconds)
+    return SeenItems(link, config.deadline_shares, poll_seconds=config.live_poll_seconds)
 
 
 def _store(config: GatewayConfig, model: str, topic: str) -> ModelStore:

@@ -16,6 +16,7 @@ import numpy as np
 
 from serving.gateway.blend import BlendConfig, blended
 from serving.gateway.candidate_pool import CandidatePool
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.item_ranker import Features, ItemRanker, columns_of
 from serving.gateway.rankers import DEADLINE, RANKER_UNAVAILABLE, Ranked, RankRequest
 from serving.gateway.recommend_bodies import Answerer
@@ -82,18 +83,16 @@ class Arm(Protocol):
 class GenerativeArm:
     """The language model's items in its order; scores are logarithms of their probability of being the next like."""
 
-    def __init__(self, recommender: Recommender, pool: CandidatePool, *, share: float) -> None:
-        """The model may take `share` of the time that is left, so that there is some for what comes after it."""
+    def __init__(self, recommender: Recommender, pool: CandidatePool, shares: DeadlineShares) -> None:
         self._recommender = recommender
         self._pool = pool
-        self._share = share
+        self._shares = shares
 
     async def recommend(self, wanted: Wanted, deadline: float) -> Recommended:
         return self.as_it_is(await self.retrieve(wanted, wanted.k, deadline), wanted.k)
 
     async def retrieve(self, wanted: Wanted, number: int, deadline: float) -> RecommendAnswer:
         """The `number` items that the recommender puts first."""
-        now = time.monotonic()
         request = RecommendRequest(
             unit_id=wanted.unit_id,
             k=number,
@@ -101,7 +100,8 @@ class GenerativeArm:
             exclude=list(wanted.exclude),
             with_features=True,
         )
-        return await self._recommender.recommend(request, now + self._share * (deadline - now))
+        own = self._shares.deadline("recommender", deadline, time.monotonic())
+        return await self._recommender.recommend(request, own)
 
     def as_it_is(self, answer: RecommendAnswer, k: int, *flags: str) -> Recommended:
         """The first `k` of the answer, in its order."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.gateway.candidate_pool import PoolConfig
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.event_writer import WriterConfig
+from serving.gateway.hedge import HedgeConfig
 from serving.gateway.limits import LimitsConfig
 from serving.gateway.popularity import PopularityConfig
 from serving.gateway.recommending import RecommendConfig
@@ -44,6 +46,9 @@ class GatewayConfig:
     popularity: PopularityConfig = field(default_factory=PopularityConfig)
     pool: PoolConfig = field(default_factory=PoolConfig)
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
+    deadline_shares: DeadlineShares = field(default_factory=DeadlineShares)
+    hedge: HedgeConfig = field(default_factory=HedgeConfig)
+    """For the click model alone: its answer costs little, that of a language model would cost twice as much."""
 
     live_poll_seconds: float = 0.5
     shutdown_seconds: float = 10.0

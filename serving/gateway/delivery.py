@@ -46,6 +46,7 @@ class Delivery:
         self._metrics = metrics
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stopping = False
+        self._drain_until = 0.0
         self._retry_seconds = _SHORTEST_RETRY_SECONDS
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="event-delivery", daemon=True)
@@ -55,7 +56,11 @@ class Delivery:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Ends the thread after the batch under way. What the spool holds stays there."""
+        """Ends the thread after the batch under way, and after what the spool holds where the log takes it now.
+
+        What it does not take within half the time stays in the spool.
+        """
+        self._drain_until = time.monotonic() + timeout_seconds / 2
         self._stopping = True
         self._jobs.put(None)
         self._thread.join(timeout_seconds)
@@ -83,6 +88,8 @@ class Delivery:
                 continue
             if job is not None:
                 self._finish(job)
+        while not self._spool.is_empty and self.failure is None and time.monotonic() < self._drain_until:
+            self._drain()
 
     def _finish(self, job: Job) -> None:
         failure = self._attempt(job.records)

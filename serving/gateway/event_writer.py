@@ -83,7 +83,7 @@ class EventWriter:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """Writes what is queued to the log or the spool, then ends both threads."""
+        """Writes what is queued to the log, or where that does not take it to the spool, then ends both threads."""
         self._stopping = True
         self._urgent.set()
         self._wake.set()

@@ -60,6 +60,11 @@ class HttpConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether a request has been sent of whose answer nothing has come yet."""
+        return self._waiter is not None and not self._buffer
+
     async def exchange(self, request: bytes, deadline: float) -> Answer:
         """Raises TimeoutError past the deadline (`time.monotonic()` seconds), ConnectionResetError where the peer
         closes before it answers, UnavailableError where what it answers is not HTTP with a length."""

@@ -37,10 +37,12 @@ class Metrics:
         self.spooled = self._gauge("freshet_impressions_spooled")
         self.dropped = self._counter("freshet_impressions_dropped_total")
         self.events = self._counter("freshet_events_total")
+        self.hedges = self._counter("freshet_hedged_inferences_total")
         self.outcomes = {name: self.requests.labels(name) for name in ("scored", "degraded", "refused", "failed")}
         self.recommend_outcomes = {
             name: self.recommend_requests.labels(name) for name in ("recommended", "degraded", "refused", "failed")
         }
+        self.hedge_outcomes = {name: self.hedges.labels(name) for name in ("won", "lost")}
         self.newest_latencies = NewestLatencies()
         self._arms: dict[str, Gauge] = {}
 

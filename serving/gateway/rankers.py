@@ -7,6 +7,7 @@ FallbackRanker     the first, and the second where the first is away or late; sa
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.live_model import LiveModels, ServedModel
 from serving.gateway.triton_client import RefusalError
 from streams.contract.columns import Array
@@ -24,8 +26,6 @@ from streams.contract.wire import BAD_INPUT, NOT_READY, SCHEMA_MISMATCH, info_fr
 RANKER_UNAVAILABLE = "ranker_unavailable"
 DEADLINE = "deadline"
 _PROBE_SECONDS = 1.0
-_SHARE = 0.9
-"""Of the time that is left, the model may take so much; the rest is for who answers in its place, and for sending."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,16 +78,16 @@ class Scorer(Protocol):
 
 
 class CtrRanker:
-    """Click probabilities of the live model."""
+    """Click probabilities of the live model, in its share of the time."""
 
-    def __init__(self, scorer: Scorer, models: LiveModels) -> None:
+    def __init__(self, scorer: Scorer, models: LiveModels, shares: DeadlineShares | None = None) -> None:
         self._scorer = scorer
         self._models = models
+        self._shares = shares or DeadlineShares()
 
     async def rank(self, request: RankRequest, deadline: float) -> Ranked:
         model = self._models.current()
-        now = time.monotonic()
-        deadline = now + _SHARE * (deadline - now)
+        deadline = self._shares.deadline("click_model", deadline, time.monotonic())
         try:
             return await self._infer(model, request, deadline)
         except RefusalError as refusal:
@@ -108,7 +108,8 @@ class CtrRanker:
         self, tried: ServedModel, request: RankRequest, deadline: float, refusal: RefusalError
     ) -> Ranked:
         """While the live generation changes, gateway and scorer may briefly hold different schemas."""
-        await self._models.refresh()
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            await self._models.refresh()
         # The one that was tried comes last, for the scorer may have changed over to it meanwhile.
         for model in sorted(self._models.known(), key=lambda each: each.feature_hash == tried.feature_hash):
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from serving.gateway.arms import Arm, BlendArm, CtrArm, GenerativeArm, Recommended, Wanted
 from serving.gateway.blend import BlendConfig
 from serving.gateway.candidate_pool import CandidatePool
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.item_ranker import ItemRanker
 from serving.gateway.live_model import LiveModels
 from serving.gateway.rankers import CtrRanker, FallbackRanker
@@ -23,20 +24,13 @@ RECOMMENDER_UNAVAILABLE = "recommender_unavailable"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecommendConfig:
-    """How the arms share the time, and how many items they look at."""
+    """How many items the arms look at, and how two opinions become one."""
 
-    recommender_share: float = 0.7
-    """Of the time that is left, the recommender may take so much; the rest is for who answers in its place."""
-    history_share: float = 0.3
-    """Of the time that is left for the arm `ctr`, reading what the unit likes already may take so much."""
     num_candidates: int = 200
     """Items that the arm `ctr` ranks."""
     blend: BlendConfig = field(default_factory=BlendConfig)
 
     def __post_init__(self) -> None:
-        for name in ("recommender_share", "history_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError("must be above 0 and below 1", field=f"recommend.{name}", value=getattr(self, name))
         if not 1 <= self.num_candidates <= MAX_CANDIDATES:
             raise InputError(f"must be 1 to {MAX_CANDIDATES}", field="recommend.num_candidates",
                              value=self.num_candidates)  # fmt: skip
@@ -47,10 +41,9 @@ class Recommending:
 
     def __init__(
         self, config: RecommendConfig, recommender: Recommender, pool: CandidatePool, seen: SeenItems, *,
-        ctr: CtrRanker, fallback: FallbackRanker, models: LiveModels,
+        ctr: CtrRanker, fallback: FallbackRanker, models: LiveModels, shares: DeadlineShares,
     ) -> None:  # fmt: skip
-        self._config = config
-        generative = GenerativeArm(recommender, pool, share=config.recommender_share)
+        generative = GenerativeArm(recommender, pool, shares)
         self._items = ItemRanker(ctr, models)
         self._last = CtrArm(pool, ItemRanker(fallback, models), seen, num_candidates=config.num_candidates)
         blend = BlendArm(generative, self._items, config.blend)

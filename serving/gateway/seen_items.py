@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.recommender.catalogue import Catalogue, new_catalogue
 from serving.scorer.store_link import StoreLink
 from streams.contract.columns import Array
@@ -54,10 +55,9 @@ _UNKNOWN = Seen(frozenset(), is_whole=False)
 class SeenItems:
     """Use `refresh`, then `follow`; asked before, it knows nothing."""
 
-    def __init__(self, link: StoreLink, *, share: float, poll_seconds: float) -> None:
-        """A read may take `share` of the time that a request has left."""
+    def __init__(self, link: StoreLink, shares: DeadlineShares, *, poll_seconds: float) -> None:
         self._link = link
-        self._share = share
+        self._shares = shares
         self._poll_seconds = poll_seconds
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="seen-items")
         self._named: _Named | None = None
@@ -73,7 +73,7 @@ class SeenItems:
             return _NOTHING
         reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, named, unit_id)
         try:
-            return await asyncio.wait_for(reading, self._share * left)
+            return await asyncio.wait_for(reading, self._shares.seconds("history", left))
         except (TimeoutError, FreshetError):
             return _UNKNOWN
 

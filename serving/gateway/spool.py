@@ -107,7 +107,6 @@ class Spool:
         """Adds the events, all or none, and makes them durable. Raises SpoolFullError."""
         frames = b"".join(encode_frame(event) for event in events)
         with self._mutex:
-            self.is_full = True
             if self.num_bytes + len(frames) + len(MAGIC) > self._config.max_bytes:
                 raise self._full("holds as many bytes as it may")
             try:
@@ -199,10 +198,12 @@ class Spool:
     def _drop_segment(self) -> None:
         if len(self._segments) == 1:
             self._close_segment()
-        self._segments.popleft().path.unlink()
+        # First, for who sees an empty spool must not hear that it is full.
         self.is_full = False
+        self._segments.popleft().path.unlink()
         self._read_at, self._read_events = len(MAGIC), 0
 
     def _full(self, why: str) -> SpoolFullError:
+        self.is_full = True
         return SpoolFullError(f"the spool {why}", field="spool", value=str(self._folder),
                               remedy="bring the event log back, or give the spool more room")  # fmt: skip

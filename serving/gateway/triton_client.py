@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
+from serving.gateway.hedge import Hedges
 from serving.gateway.http_connection import Answer, HttpConnection
 from streams.contract.columns import Array
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
@@ -77,8 +78,10 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 class TritonClient:
     """Inference on one model. For one event loop; `infer` may run any number of times at once."""
 
-    def __init__(self, config: TritonClientConfig) -> None:
+    def __init__(self, config: TritonClientConfig, hedges: Hedges | None = None) -> None:
+        """With `hedges`, what a kept connection does not answer soon is asked of a fresh one, too."""
         self._config = config
+        self._hedges = hedges
         self._host, self._port = config.host_and_port()
         self._idle: list[HttpConnection] = []
         self._open: set[HttpConnection] = set()
@@ -110,9 +113,17 @@ class TritonClient:
             connection = self._idle.pop()
             if connection.is_open:
                 try:
-                    return await connection.exchange(request, deadline)
+                    return await self._on_kept(connection, request, deadline)
                 except ConnectionResetError:
                     continue
+        return await self._on_fresh(request, deadline)
+
+    async def _on_kept(self, connection: HttpConnection, request: bytes, deadline: float) -> Answer:
+        if self._hedges is None:
+            return await connection.exchange(request, deadline)
+        return await self._hedges.exchange(connection, request, deadline, lambda: self._on_fresh(request, deadline))
+
+    async def _on_fresh(self, request: bytes, deadline: float) -> Answer:
         try:
             return await (await self._connect(deadline)).exchange(request, deadline)
         except ConnectionResetError as error:

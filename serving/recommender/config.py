@@ -43,6 +43,8 @@ class RecommenderConfig:
     live_poll_seconds: float = 0.1
     log_poll_seconds: float = 0.2
     catch_up_timeout_seconds: float = 0.2
+    store_timeout_seconds: float = 0.25
+    """A batch that waited so long for the store goes on without, and the next ones too until it is seen to answer."""
     load_timeout_seconds: float = 60.0
     stale_after_seconds: float = 2.0
 

@@ -20,7 +20,6 @@ from serving.scorer.log_link import LogLink
 from serving.scorer.programs import Programs
 from serving.scorer.served_generation import ServedGeneration
 from serving.scorer.updates import UPDATES, follow_up
-from serving.scorer.version import check_dense
 from serving.scorer.warm_up import warm_up
 from streams.contract.errors import NotFoundError
 from streams.store.row_store import RowStore
@@ -41,7 +40,7 @@ def load_generation(store: RowStore, log: LogLink, number: int, config: ScorerCo
     served = ServedGeneration(generation, head, programs, config)
     # 3. dense parameters
     newest, dense = store.dense(number)
-    check_dense(dense, generation, programs)
+    served.check_dense(dense)
     served.set_dense(dense)
     # 4. rows
     newest = max(newest, _preload(store, served, config.max_hot_rows))

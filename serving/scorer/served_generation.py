@@ -12,7 +12,7 @@ from serving.scorer.followed_generation import FollowedGeneration
 from serving.scorer.hot_rows import HotRows
 from serving.scorer.pooling import pool
 from serving.scorer.programs import DEFAULT_ROWS, Programs
-from serving.scorer.version import PreparedVersion, prepare
+from serving.scorer.version import PreparedVersion, check_dense, merged
 from streams.contract.bundles import bundle_layout
 from streams.contract.calibration import CalibrationMap, calibration_from
 from streams.contract.columns import Array
@@ -45,7 +45,8 @@ class ServedGeneration(FollowedGeneration[PreparedVersion]):
         self._calibration: CalibrationMap | None = None
 
     def prepare(self, update: ModelUpdate) -> PreparedVersion:
-        return prepare(update, self.generation, self._programs)
+        self.check_dense(update.dense)
+        return merged(update, self.generation)
 
     def put_in(self, version: PreparedVersion) -> None:
         self.set_dense(version.dense)
@@ -54,6 +55,10 @@ class ServedGeneration(FollowedGeneration[PreparedVersion]):
 
     def release(self, stored_version: int) -> None:
         self.rows.release(stored_version)
+
+    def check_dense(self, dense: dict[str, Array]) -> None:
+        """Raises FormatError where parameters, default rows or calibration do not fit the generation."""
+        check_dense(dense, self.generation, self._schema, self._programs)
 
     def set_dense(self, dense: dict[str, Array]) -> None:
         """Sets parameters, default rows and the calibration, checked before."""

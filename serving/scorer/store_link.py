@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,17 @@ from streams.store.generation_rows import FetchedRows, GenerationRows
 from streams.store.redis_client import Command, RedisConfig
 from streams.store.row_store import RowStore, open_row_store
 
-_FOR_BATCHES = RedisConfig(connect_timeout_seconds=0.1, timeout_seconds=0.25, num_retries=0)
+_FOR_BATCHES = RedisConfig(connect_timeout_seconds=0.1, num_retries=0)
 _FOR_LOADING = RedisConfig(connect_timeout_seconds=1.0, timeout_seconds=10.0, num_retries=1)
 
 
 class StoreLink:
     """One model's store. `fetch` is for batches; `store` for threads that may wait."""
 
-    def __init__(self, address: str, model: str, *, password: str = "") -> None:
+    def __init__(self, address: str, model: str, *, password: str = "", timeout_seconds: float = 0.25) -> None:
+        """A batch waits `timeout_seconds` for an answer."""
         self._address = address
+        self._for_quick = replace(_FOR_BATCHES, timeout_seconds=timeout_seconds)
         self.model = model
         self._password = password
         self._store: RowStore | None = None
@@ -49,7 +52,7 @@ class StoreLink:
         try:
             live = self.store.live()
             if self._quick is None:
-                self._quick = self._open(_FOR_BATCHES)
+                self._quick = self._open(self._for_quick)
         except UnavailableError:
             self.available = False
             raise

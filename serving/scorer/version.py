@@ -12,7 +12,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import FormatError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.contract.rows import decode_rows, encode_rows
-from streams.contract.schema import schema_from_json
+from streams.contract.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,6 @@ class PreparedVersion:
     rows: Array
     dead_tables: Array
     dead_ids: Array
-
-
-def prepare(update: ModelUpdate, generation: Generation, programs: Programs) -> PreparedVersion:
-    """Checks a version against its generation and merges its tables. Raises FormatError naming what does not fit."""
-    check_dense(update.dense, generation, programs)
-    return merged(update, generation)
 
 
 def merged(update: ModelUpdate, generation: Generation) -> PreparedVersion:
@@ -58,15 +52,15 @@ def merged(update: ModelUpdate, generation: Generation) -> PreparedVersion:
     )
 
 
-def check_dense(dense: dict[str, Array], generation: Generation, programs: Programs) -> None:
-    """Raises FormatError where the dense parameters do not fit the generation."""
+def check_dense(dense: dict[str, Array], generation: Generation, schema: Schema, programs: Programs) -> None:
+    """Raises FormatError where the dense parameters do not fit the generation; `schema` and `programs` are its own."""
     programs.check(dense)
     expected = (len(generation.tables), next(iter(generation.tables.values())))
     defaults = dense.get(DEFAULT_ROWS)
     if defaults is None or defaults.shape != expected:
         raise FormatError("is not one row a table", field=f"dense.{DEFAULT_ROWS}",
                           value=None if defaults is None else defaults.shape, remedy=f"ship {expected}")  # fmt: skip
-    calibration_from(dense, schema_from_json(generation.schema))
+    calibration_from(dense, schema)
 
 
 def as_stored(rows: Array, generation: Generation) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.scorer import Refusal, Result
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Refusal, Result, Scorer
+from serving.scorer.service import start_scorer
 from serving.triton.python_model import PythonModel, refused
 from serving.triton.repository import config_from_json
 from streams.contract.wire import INPUTS
@@ -22,8 +22,8 @@ class RankerModel(PythonModel):
     inputs = tuple(INPUTS)
     metrics_prefix = "freshet_scorer_"
 
-    def start(self, config: str) -> ScorerService:
-        return ScorerService.start(config_from_json(config, ScorerConfig))
+    def start(self, config: str) -> Scorer:
+        return start_scorer(config_from_json(config, ScorerConfig))
 
     def response(self, result: Result) -> Any:
         if isinstance(result, Refusal):

@@ -7,8 +7,8 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.recommender import Result
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender, Result
+from serving.recommender.service import start_recommender
 from serving.scorer.scorer import Refusal
 from serving.triton.python_model import PythonModel, refused
 from serving.triton.repository import config_from_json
@@ -22,8 +22,8 @@ class RecommenderModel(PythonModel):
     inputs = ("request",)
     metrics_prefix = "freshet_recommender_"
 
-    def start(self, config: str) -> RecommenderService:
-        return RecommenderService.start(config_from_json(config, RecommenderConfig))
+    def start(self, config: str) -> Recommender:
+        return start_recommender(config_from_json(config, RecommenderConfig))
 
     def response(self, result: Result) -> Any:
         if isinstance(result, Refusal):

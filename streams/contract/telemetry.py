@@ -44,6 +44,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("freshet_impressions_spooled", "gauge", "Impressions on local disk, waiting for the event log."),
     Metric("freshet_impressions_dropped_total", "counter", "Impressions lost because the spool was full."),
     Metric("freshet_events_total", "counter", "Events taken in by kind and outcome.", ("kind", "outcome")),
+    Metric("freshet_hedged_inferences_total", "counter", "Inferences sent twice, by who answered first.", ("outcome",)),
     # join
     Metric("freshet_join_examples_total", "counter", "Examples emitted by the join.", ("kind",)),
     Metric("freshet_join_corrections_total", "counter", "Examples whose label changed after the window."),

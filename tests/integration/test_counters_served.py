@@ -12,8 +12,8 @@ import pytest
 
 from freshet.torn import count_torn
 from serving.scorer.config import ScorerConfig
-from serving.scorer.scorer import Answer
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Answer, Scorer
+from serving.scorer.service import start_scorer
 from streams.contract.columns import Array
 from streams.contract.encoding import encode_event
 from streams.contract.errors import InputError
@@ -27,6 +27,7 @@ from streams.turns.cursor import cursor_at
 from streams.versions.commit import PublishTarget
 from streams.versions.publish import PublishConfig, ThreadedPublisher
 from tests.support.counted import counted_schema
+from tests.support.patience import PATIENT
 from tests.support.toy_examples import START_MS, toy_batch, toy_recipe
 from tests.support.valkey import valkey_server
 from trainer.counting import count, look
@@ -64,9 +65,9 @@ class World:
             self.learnt += 1
 
     def publish(self) -> None:
-        assert self.publisher.wait_until_idle(30)
+        assert self.publisher.wait_until_idle(60)
         assert self.offering.offer_if_due(cursor_at([0, 0]))
-        assert self.publisher.wait_until_idle(30)
+        assert self.publisher.wait_until_idle(60)
 
     def asked(self, seed: int) -> ExampleBatch:
         """One request, some seconds behind all that was learnt."""
@@ -79,7 +80,7 @@ class World:
         probability: Array = 1 / (1 + np.exp(-logit.astype(np.float64)))
         return probability
 
-    def served(self, service: ScorerService, asked: ExampleBatch) -> Array:
+    def served(self, service: Scorer, asked: ExampleBatch) -> Array:
         features = replace(self.prepare(asked).features, event_time_ms=asked.event_time_ms)
         (answer,) = service.score([pack_request(features, SCHEMA.hash)])
         assert isinstance(answer, Answer), answer
@@ -99,14 +100,14 @@ def world(tmp_path: Path) -> Iterator[World]:
         )  # fmt: skip
         publisher = ThreadedPublisher(target, gate(LENIENT), PublishConfig(interval_seconds=0.0))
         config = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, live_poll_seconds=0.02,
-                              warm_up_candidates=(1,))  # fmt: skip
+                              warm_up_candidates=(1,), **PATIENT)  # fmt: skip
         yield World(log, store, publisher, learner, config)
         publisher.close(0)
         store.close()
         log.close()
 
 
-def agree(world: World, service: ScorerService, version: int) -> None:
+def agree(world: World, service: Scorer, version: int) -> None:
     assert service.wait_for_version(version, 30)
     for seed in range(5):
         asked = world.asked(seed)
@@ -116,7 +117,7 @@ def agree(world: World, service: ScorerService, version: int) -> None:
 def test_served_probability_is_the_trainers_for_the_same_event_and_version(world: World) -> None:
     world.learn(30)
     world.publish()
-    service = ScorerService.start(world.config, environment={})
+    service = start_scorer(world.config, environment={})
     try:
         agree(world, service, 1)
         for version in (2, 3):
@@ -127,7 +128,7 @@ def test_served_probability_is_the_trainers_for_the_same_event_and_version(world
         service.close()
     # A scorer that starts now has the counters from the store, those that no later version touched included.
     for hot_rows in (1000, 30):
-        restarted = ScorerService.start(replace(world.config, max_hot_rows=hot_rows), environment={})
+        restarted = start_scorer(replace(world.config, max_hot_rows=hot_rows), environment={})
         try:
             agree(world, restarted, 3)
         finally:
@@ -137,7 +138,7 @@ def test_served_probability_is_the_trainers_for_the_same_event_and_version(world
 def test_counters_decay_to_the_requests_own_time(world: World) -> None:
     world.learn(30)
     world.publish()
-    service = ScorerService.start(world.config, environment={})
+    service = start_scorer(world.config, environment={})
     try:
         agree(world, service, 1)
         asked = world.asked(0)

@@ -16,13 +16,15 @@ from llm_rec.live.learner import LiveLearner
 from llm_rec.model_folder import LearntModel, read_model
 from llm_rec.scoring import history_prompts, score_prompts
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from streams.contract.columns import Array
 from streams.contract.recommend_wire import RECOMMENDER
 from streams.log.event_log import EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
 from tests.support.liked_films import write_films
 from tests.support.live_recommender import CONFIG, batches, fitted, newcomers, shown
+from tests.support.patience import PATIENT
 from tests.support.published_recommender import Publishing, publishing
 from tests.support.recommending import answer_of, assert_recommends
 from tests.support.valkey import ValkeyServer, flush
@@ -67,10 +69,10 @@ def test_answers_are_the_learners_before_and_behind_likes_of_new_users_and_new_i
     torch.set_num_threads(1)
     learns = LiveLearner(model, CONFIG)
     asked = (model.users[0], model.users[3], "new0-1", "new0-2", "nobody")
-    config = RecommenderConfig(log=log.address, redis=valkey.address, live_poll_seconds=0.02)
+    config = RecommenderConfig(log=log.address, redis=valkey.address, live_poll_seconds=0.02, **PATIENT)
     with publishing(learns, log, store) as to:
         assert to.publish()
-        service = RecommenderService.start(config, environment={})
+        service = start_recommender(config, environment={})
         try:
             _compare(learns, service, asked, store)
             for batch in batches(newcomers(12)):
@@ -87,7 +89,7 @@ def _publish(to: Publishing) -> None:
     assert to.publish(), to.publisher.status()
 
 
-def _compare(learns: LiveLearner, service: RecommenderService, users: tuple[str, ...], store: RowStore) -> None:
+def _compare(learns: LiveLearner, service: Recommender, users: tuple[str, ...], store: RowStore) -> None:
     head = store.head(store.generations()[-1])
     assert head is not None
     assert service.wait_for_version(head.version, 60)

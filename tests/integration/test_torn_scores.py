@@ -29,9 +29,10 @@ from tests.support.betraying import (
     set_version,
     torn,
 )
+from tests.support.patience import PATIENT
 from tests.support.published import MODEL, PublishedModel
 from tests.support.triton import BlockingClient, need_triton, ranker
-from tests.support.valkey import valkey_server
+from tests.support.valkey import valkey_server, wait_until
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -72,7 +73,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
         log = open_log(f"embedded:{tmp_path / 'log'}")
         store = open_row_store(redis.address, model=MODEL, password="")
         scorer = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, max_hot_rows=HOT_ROWS,
-                              live_poll_seconds=0.02, catch_up_timeout_seconds=5.0)  # fmt: skip
+                              live_poll_seconds=0.02, catch_up_timeout_seconds=30.0, **PATIENT)  # fmt: skip
         with ranker(tmp_path / "run", scorer) as triton:
             yield Servers(triton, log, store)
         store.close()
@@ -96,11 +97,13 @@ def test_versions_published_under_load_are_never_mixed(servers: Servers) -> None
     model.begin()
     wait_for(servers, 1)
 
-    def publish() -> None:
+    def publish(findings: Findings) -> None:
         for number in range(120):
             log_lag_seconds, store_lag_seconds = LAGS_SECONDS[number % len(LAGS_SECONDS)]
             publish_next(model, log_lag_seconds, store_lag_seconds)
             time.sleep(0.01)
+            if number % 5 == 0:
+                wait_until(lambda: model.version in findings.versions, "the newest version is not served")
 
     findings = clients_while(servers, publish)
     assert findings.torn == []
@@ -118,13 +121,14 @@ def test_rollback_under_load_switches_rows_and_dense_part_together(servers: Serv
             publish_next(model)
     wait_for(servers, first.version)
 
-    def switch() -> None:
+    def switch(findings: Findings) -> None:
         for live in (2, 1, 2, 1):
             servers.store.set_live(live)
             wait_for_generation(servers, live)
             for model in (first, second):
                 publish_next(model)
             time.sleep(0.2)
+            wait_until(lambda live=live: live in findings.generations, "nobody is answered by it")  # type: ignore[misc]
 
     findings = clients_while(servers, switch)
     assert findings.torn == []
@@ -172,14 +176,14 @@ def publish_next(model: PublishedModel, log_lag_seconds: float = 0.0, store_lag_
         model.write(update, ads)
 
 
-def clients_while(servers: Servers, change: Callable[[], None]) -> Findings:
+def clients_while(servers: Servers, change: Callable[[Findings], None]) -> Findings:
     """Runs `change` while clients ask; what they found."""
     findings, stop = Findings(), threading.Event()
     clients = [threading.Thread(target=ask, args=(servers, number, findings, stop)) for number in range(NUM_CLIENTS)]
     for client in clients:
         client.start()
     try:
-        change()
+        change(findings)
     finally:
         stop.set()
         for client in clients:

@@ -1,13 +1,31 @@
-"""Fixtures of the gateway's tests: one published model and one gateway before it, a test file each."""
+"""Fixtures: a Valkey and a log of the test's own; one published model and one gateway before it, a test file each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from streams.log.event_log import EventLog, open_log
 from tests.support.gateway import Http, config_for, gateway, wait_until_ready
 from tests.support.serving_model import ModelWorld, model_world
+from tests.support.valkey import ValkeyServer, valkey_server
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    """A Valkey that holds nothing yet."""
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EventLog]:
+    """A log without topics."""
+    opened = open_log(f"embedded:{tmp_path / 'log'}")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")

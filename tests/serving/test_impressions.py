@@ -38,35 +38,29 @@ def shown(number: int = 0, ads: Sequence[str] = ("a", "b", "c"), **request: obje
 class Writing:
     """A writer with its parts; the topic may come later, which makes the log an absent one until then."""
 
-    def __init__(self, folder: Path, spool: SpoolConfig | None = None, max_queued: int = 4096) -> None:
+    def __init__(
+        self, folder: Path, spool: SpoolConfig | None = None, *, max_queued: int = 4096, patience_seconds: float = 30.0
+    ) -> None:
         self.metrics = Metrics()
         self.seen: list[Event] = []
         self.spool = Spool.open(folder / "spool", spool)
         self.delivery = Delivery(lambda: open_log(f"embedded:{folder / 'log'}"), spool=self.spool, metrics=self.metrics)
         self.writer = EventWriter(
-            WriterConfig(max_queued=max_queued, patience_seconds=0.1),
+            WriterConfig(max_queued=max_queued, patience_seconds=patience_seconds),
             spool=self.spool, delivery=self.delivery, metrics=self.metrics, observe=self.seen.extend,
         )  # fmt: skip
 
 
 @contextmanager
-def writing(folder: Path, spool: SpoolConfig | None = None, max_queued: int = 4096) -> Iterator[Writing]:
+def writing(folder: Path, spool: SpoolConfig | None = None, *, patience_seconds: float = 30.0) -> Iterator[Writing]:
     """A running writer; at the end of the block all it was given is written."""
-    parts = Writing(folder, spool, max_queued)
+    parts = Writing(folder, spool, patience_seconds=patience_seconds)
     parts.writer.start()
     try:
         yield parts
     finally:
         parts.writer.stop()
         parts.spool.close()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    """The log without the topic."""
-    opened = open_log(f"embedded:{tmp_path / 'log'}")
-    yield opened
-    opened.close()
 
 
 def ids(log: EventLog) -> list[str]:
@@ -137,8 +131,7 @@ def test_outage_goes_to_the_spool_and_drains_in_order(tmp_path: Path, log: Event
     with writing(tmp_path) as parts:
         for number in range(30):
             parts.writer.offer(shown(number, session_id="s"))
-        wait_until(lambda: parts.spool.num_events == 30, "the events did not reach the spool")
-        assert failing(parts)
+        wait_until(lambda: parts.spool.num_events == 30 and failing(parts), "the events did not reach the spool")
         log.create_topic(EVENTS, 2)
         for number in range(30, 60):
             parts.writer.offer(shown(number, session_id="s"))
@@ -165,11 +158,24 @@ def test_restart_drains_what_the_spool_held(tmp_path: Path, log: EventLog) -> No
     assert ids(log) == [f"r{number}" for number in range(21)]
 
 
+def test_what_the_spool_holds_is_logged_before_the_writer_ends_where_the_log_is_there(
+    tmp_path: Path, log: EventLog
+) -> None:
+    with writing(tmp_path) as first:
+        for number in range(20):
+            first.writer.offer(shown(number, session_id="s"))
+    log.create_topic(EVENTS, 1)
+    with writing(tmp_path) as second:
+        second.writer.offer(shown(20, session_id="s"))
+    assert second.spool.is_empty
+    assert ids(log) == [f"r{number}" for number in range(21)]
+
+
 def test_log_that_stalls_in_the_middle_loses_nothing_and_keeps_the_order(tmp_path: Path, log: EventLog) -> None:
     log.create_topic(EVENTS, 1)
-    with writing(tmp_path) as parts:
+    with writing(tmp_path, patience_seconds=0.1) as parts:
         parts.writer.offer(shown(0, session_id="s"))
-        wait_until(lambda: ids(log) == ["r0"], "the first event was not logged")
+        wait_until(lambda: ids(log) == ["r0"] and parts.spool.is_empty, "the first event was not logged")
         (database,) = [path for path in (tmp_path / "log").iterdir() if path.read_bytes()[:6] == b"SQLite"]
         blocker = sqlite3.connect(database, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")

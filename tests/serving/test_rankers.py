@@ -6,6 +6,7 @@ import asyncio
 import copy
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from serving.gateway.live_model import LiveModels
 from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker, Ranked, Ranker, RankRequest
 from serving.gateway.triton_client import TritonClient, TritonClientConfig
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Scorer
 from serving.triton.server import TritonServer
 from streams.contract.columns import Jagged
 from streams.contract.errors import InputError, UnavailableError
@@ -40,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelWorld]:
 
 
 @pytest.fixture(scope="module")
-def service(world: ModelWorld) -> Iterator[ScorerService]:
+def service(world: ModelWorld) -> Iterator[Scorer]:
     with scorer_service(world) as service:
         yield service
 
@@ -157,7 +158,7 @@ def test_requests_at_once_do_not_mix(run: Callable[[Use], None]) -> None:
     run(use)
 
 
-def test_served_probability_is_the_trainers(world: ModelWorld, service: ScorerService) -> None:
+def test_served_probability_is_the_trainers(world: ModelWorld, service: Scorer) -> None:
     batch = FeatureTransform(world.model.schema)(
         {"user": ["u"], "history": Jagged(["a", "b"], np.array([2], dtype=np.int32))},
         {"article": ["a", "z"], "age": [0.0, 1.0]},
@@ -182,7 +183,7 @@ def test_served_probability_is_the_trainers(world: ModelWorld, service: ScorerSe
      ({"age": [True]}, "age"), ({"article": ["a", "b"]}, "article")],
 )  # fmt: skip
 def test_value_that_does_not_fit_the_schema_is_named(
-    world: ModelWorld, service: ScorerService, change: Mapping[str, list[object]], field: str
+    world: ModelWorld, service: Scorer, change: Mapping[str, list[object]], field: str
 ) -> None:
     async def use() -> None:
         ctr = CtrRanker(InProcessScorer(service), await live_models(world))
@@ -212,7 +213,7 @@ def test_late_model_is_answered_for_by_popularity_in_time_and_flagged(world: Mod
             both = FallbackRanker(ctr, PopularityRanker())
             assert (await scored(both, request_of(["a"]))).flags == ()
             os.killpg(triton.pid, signal.SIGSTOP)
-            deadline = time.monotonic() + 0.5
+            deadline = time.monotonic() + 3
             try:
                 ranked = await both.rank(request_of(["a"]), deadline)
             finally:
@@ -223,6 +224,30 @@ def test_late_model_is_answered_for_by_popularity_in_time_and_flagged(world: Mod
             assert (await scored(both, request_of(["a"]))).version > 0
 
     asyncio.run(use())
+
+
+def test_store_that_stalls_while_the_schema_changes_is_not_waited_for_beyond_the_models_share(tmp_path: Path) -> None:
+    answered, reads = threading.Event(), list[bool]()
+
+    with model_world(tmp_path) as world, scorer_service(world) as service:
+
+        def read() -> Generation | None:
+            if world.store.live() == 2:
+                reads.append(answered.wait(60))
+            return world.store.generation(world.store.live() or 0)
+
+        async def use() -> None:
+            models = LiveModels(read)
+            await models.refresh()
+            both = FallbackRanker(CtrRanker(InProcessScorer(service), models), PopularityRanker())
+            assert service.wait_for_version(second_generation(world).version, 60)
+            ranked = await both.rank(request_of(["a"]), time.monotonic() + 0.5)
+            answered.set()
+            assert (ranked.flags, ranked.version) == (("deadline",), 0)
+            await models.refresh()
+            assert reads == [True], "the store told what is live before the answer came, or nobody asked it"
+
+        asyncio.run(use())
 
 
 def test_no_live_generation_is_unavailable() -> None:

@@ -212,8 +212,9 @@ def test_silent_recommender_is_waited_for_within_the_deadline_and_the_bound_on_r
                             limits=LimitsConfig(max_in_flight=1))  # fmt: skip
         with gateway(config) as http, ThreadPoolExecutor(1) as threads:
             post(http, impression("s", ["a"]))
-            waiting = threads.submit(http.post, "/v1/recommend", body(), {"X-Deadline-Ms": "2500"})
-            wait_until(lambda: http.get("/v1/status").json["requests_in_flight"] == 1, "it was not taken")
+            waiting = threads.submit(http.post, "/v1/recommend", body(), {"X-Deadline-Ms": "5000"})
+            # Not /v1/status, which itself waits a second for the silent model.
+            wait_until(lambda: b"freshet_requests_in_flight 1.0" in http.get("/metrics").body, "it was not taken")
             refused = http.post("/v1/recommend", body())
             assert (refused.status, refused.error["code"]) == (429, "overloaded")
             late = waiting.result()

@@ -16,6 +16,7 @@ import pytest
 from serving.gateway.arms import Wanted
 from serving.gateway.blend import BlendConfig, blended
 from serving.gateway.candidate_pool import CandidatePool
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.live_model import LiveModels
 from serving.gateway.popularity import PopularityRanker
 from serving.gateway.rankers import CtrRanker, FallbackRanker
@@ -170,7 +171,9 @@ def test_gateway_without_the_recommender_leaves_out_what_its_learner_wrote_down(
 
 
 def test_readiness_and_status_tell_of_the_recommender(both: Both) -> None:
-    assert both.http.get("/readyz").json == {"ready": True, "missing": [], "degraded": []}
+    # A model that is asked how it is has a second to answer, which it misses on a busy machine.
+    ready = {"ready": True, "missing": [], "degraded": []}
+    wait_until(lambda: both.http.get("/readyz").json == ready, "it does not tell that all is well")
     told = both.http.get("/v1/status").json["recommender"]
     assert (told["version"], told["generation"]) == (both.recommender.version, both.recommender.generation)
 
@@ -201,12 +204,14 @@ def test_late_recommender_is_answered_for_within_the_deadline() -> None:
             pool, models = CandidatePool(), LiveModels(lambda: None)
             pool.observe([Impression(event_id="i", event_time_ms=1, session_id="s", unit_id="u", ad_ids=["a"])])
             ctr = CtrRanker(client, models)
-            seen = SeenItems(StoreLink(f"redis://{address}", RECOMMENDER), share=0.3, poll_seconds=1)
+            shares = DeadlineShares()
+            seen = SeenItems(StoreLink(f"redis://{address}", RECOMMENDER), shares, poll_seconds=1)
             recommending = Recommending(RecommendConfig(), Recommender(client), pool, seen, ctr=ctr,
-                                        fallback=FallbackRanker(ctr, PopularityRanker()), models=models)  # fmt: skip
+                                        fallback=FallbackRanker(ctr, PopularityRanker()), models=models,
+                                        shares=shares)  # fmt: skip
             started = time.monotonic()
-            answer, _ = await recommending.recommend("generative", None, Wanted(unit_id="u", k=3), started + 0.4)
-            assert time.monotonic() - started < 0.4
+            answer, _ = await recommending.recommend("generative", None, Wanted(unit_id="u", k=3), started + 3)
+            assert time.monotonic() - started < 3
             assert answer.items == ["a"]
             assert {"recommender_deadline", "history_unavailable"} < set(answer.flags)
             await client.close()

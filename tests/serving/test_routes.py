@@ -224,10 +224,16 @@ def test_rollback_and_promotion_change_who_scores(tmp_path: Path) -> None:
 def test_status_tells_of_the_live_model_and_its_refusals(world: ModelWorld, http: Http) -> None:
     http.post("/v1/score", score_body())
     world.store.report_refused({"version": 5, "reasons": ["calibration"]})
-    wait_until(lambda: http.get("/v1/status").json["refused"] != [], "the refusal was not shown")
-    status = http.get("/v1/status").json
+    status: dict[str, Any] = {}
+
+    def is_shown() -> bool:
+        status.update(http.get("/v1/status").json)
+        # A model that is asked how it is has a second to answer, which it misses on a busy machine.
+        return bool(status["refused"]) and not status["missing"]
+
+    wait_until(is_shown, "the refusal was not shown")
     assert status["refused"] == [{"version": 5, "reasons": ["calibration"]}]
-    assert (status["version"], status["generation"], status["missing"]) == (1, 1, [])
+    assert (status["version"], status["generation"]) == (1, 1)
     assert status["requests"]["scored"] > 0
     assert status["latency_ms"]["p99"] >= status["latency_ms"]["p50"] > 0
 

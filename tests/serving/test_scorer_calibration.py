@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.scorer import Answer
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Answer, Scorer
+from serving.scorer.service import start_scorer
 from streams.contract.calibration import CalibrationMap
 from streams.contract.columns import Array, Jagged
 from streams.contract.features import FeatureBatch
@@ -42,7 +42,7 @@ def request_of(model: PublishedModel, user: str) -> FeatureBatch:
     )  # fmt: skip
 
 
-def probabilities(service: ScorerService, model: PublishedModel, batch: FeatureBatch) -> Array:
+def probabilities(service: Scorer, model: PublishedModel, batch: FeatureBatch) -> Array:
     (answer,) = service.score([pack_request(batch, model.schema.hash)])
     assert isinstance(answer, Answer), answer
     return answer.probabilities
@@ -57,7 +57,7 @@ def mapped(probability: Array, by: CalibrationMap, row: int = 0) -> Array:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[tuple[PublishedModel, ScorerService, Publish]]:
+def world(tmp_path: Path) -> Iterator[tuple[PublishedModel, Scorer, Publish]]:
     """A model at version 1 without a map, its scorer, and a way to publish versions with one."""
     with valkey_server() as server:
         log: EventLog = open_log(f"embedded:{tmp_path / 'log'}")
@@ -66,7 +66,7 @@ def world(tmp_path: Path) -> Iterator[tuple[PublishedModel, ScorerService, Publi
         model.change_dense(3)
         model.begin()
         config = ScorerConfig(model=MODEL, log=log.address, redis=server.address, live_poll_seconds=0.02)
-        service = ScorerService.start(replace(config, warm_up_candidates=(1,)), environment={})
+        service = start_scorer(replace(config, warm_up_candidates=(1,)), environment={})
         assert service.wait_for_version(1, 30)
 
         def publish(calibration: CalibrationMap | None) -> int:
@@ -85,7 +85,7 @@ def world(tmp_path: Path) -> Iterator[tuple[PublishedModel, ScorerService, Publi
 
 
 def test_version_with_a_map_serves_calibrated_probabilities_in_the_same_order(
-    world: tuple[PublishedModel, ScorerService, Publish],
+    world: tuple[PublishedModel, Scorer, Publish],
 ) -> None:
     model, service, publish = world
     batch = request_of(model, "ann")
@@ -99,7 +99,7 @@ def test_version_with_a_map_serves_calibrated_probabilities_in_the_same_order(
 
 
 def test_next_version_without_a_map_serves_plain_probabilities_again(
-    world: tuple[PublishedModel, ScorerService, Publish],
+    world: tuple[PublishedModel, Scorer, Publish],
 ) -> None:
     model, service, publish = world
     batch = request_of(model, "ann")
@@ -108,7 +108,7 @@ def test_next_version_without_a_map_serves_plain_probabilities_again(
     np.testing.assert_allclose(probabilities(service, model, batch), model.expected(batch), atol=1e-6)
 
 
-def test_segment_of_the_request_has_its_own_map(world: tuple[PublishedModel, ScorerService, Publish]) -> None:
+def test_segment_of_the_request_has_its_own_map(world: tuple[PublishedModel, Scorer, Publish]) -> None:
     model, service, publish = world
     ann, bob = request_of(model, "ann"), request_of(model, "bob")
     sent = served_map(0.3, user=int(ann.request.ids[0]))
@@ -122,7 +122,7 @@ def test_segment_of_the_request_has_its_own_map(world: tuple[PublishedModel, Sco
 
 
 def test_version_whose_map_does_not_rise_is_passed_over(
-    world: tuple[PublishedModel, ScorerService, Publish],
+    world: tuple[PublishedModel, Scorer, Publish],
 ) -> None:
     model, service, _ = world
     batch = request_of(model, "ann")
@@ -132,12 +132,12 @@ def test_version_whose_map_does_not_rise_is_passed_over(
     np.testing.assert_allclose(probabilities(service, model, batch), model.expected(batch), atol=1e-6)
 
 
-def test_new_scorer_takes_the_map_from_the_store(world: tuple[PublishedModel, ScorerService, Publish]) -> None:
+def test_new_scorer_takes_the_map_from_the_store(world: tuple[PublishedModel, Scorer, Publish]) -> None:
     model, service, publish = world
     publish(served_map(0.4))
     batch = request_of(model, "ann")
     config = ScorerConfig(model=MODEL, log=model.log.address, redis=model.store.nodes.address)
-    again = ScorerService.start(config, environment={})
+    again = start_scorer(config, environment={})
     try:
         assert again.wait_for_version(model.version, 30)
         np.testing.assert_array_equal(probabilities(again, model, batch), probabilities(service, model, batch))

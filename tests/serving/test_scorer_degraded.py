@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.scorer import Answer
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Answer, Scorer
+from serving.scorer.service import start_scorer
 from streams.contract.columns import Jagged
 from streams.contract.features import FeatureBatch
 from streams.contract.values import ids_of
@@ -44,13 +44,13 @@ def request_of(model: PublishedModel) -> FeatureBatch:
     )
 
 
-def scored(service: ScorerService, model: PublishedModel) -> Answer:
+def scored(service: Scorer, model: PublishedModel) -> Answer:
     result = service.score([pack_request(request_of(model), model.schema.hash)])[0]
     assert isinstance(result, Answer)
     return result
 
 
-def is_stale(service: ScorerService) -> bool:
+def is_stale(service: Scorer) -> bool:
     return bool(service.info().flags & STALE_UPDATES)
 
 
@@ -67,11 +67,12 @@ def test_log_away_scores_are_flagged_stale_and_catch_up_when_it_is_back(broker: 
         model = PublishedModel(log, store)
         model.begin()
         publish_articles(model, 1)
-        config = ScorerConfig(model=MODEL, log=broker.address, redis=redis.address, stale_after_seconds=0.5)
-        running = ScorerService.start(config, environment={})
+        config = ScorerConfig(model=MODEL, log=broker.address, redis=redis.address, stale_after_seconds=0.5,
+                              store_timeout_seconds=30.0)  # fmt: skip
+        running = start_scorer(config, environment={})
         assert running.wait_for_version(2, 60)
         broker.kill()
-        started_without_log = ScorerService.start(config, environment={})
+        started_without_log = start_scorer(config, environment={})
         assert started_without_log.wait_for_version(2, 60)
         expected = model.expected(request_of(model))
         for service in (running, started_without_log):
@@ -85,7 +86,7 @@ def test_log_away_scores_are_flagged_stale_and_catch_up_when_it_is_back(broker: 
         for service in (running, started_without_log):
             assert service.wait_for_version(3, 60)
             np.testing.assert_allclose(scored(service, model).probabilities, expected, atol=1e-6)
-            assert not is_stale(service)
+            wait_until(lambda service=service: not is_stale(service), "it goes on telling that it is stale")  # type: ignore[misc]
             service.close()
         store.close()
         log.close()

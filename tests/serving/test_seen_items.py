@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.gateway.deadline_shares import DeadlineShares
 from serving.gateway.seen_items import Seen, SeenItems
 from serving.scorer.store_link import StoreLink
 from streams.contract.recommend_wire import RECOMMENDER
@@ -28,7 +29,7 @@ class Reader:
     """A gateway's reader of seen items, asked one question after the other."""
 
     def __init__(self, address: str) -> None:
-        self.seen = SeenItems(StoreLink(address, RECOMMENDER), share=0.3, poll_seconds=0.02)
+        self.seen = SeenItems(StoreLink(address, RECOMMENDER), DeadlineShares(), poll_seconds=0.02)
 
     def refresh(self) -> None:
         """One look at what is live."""

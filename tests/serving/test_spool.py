@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from serving.gateway.spool import Spool, SpoolConfig, SpoolFullError
-from serving.gateway.spool_segments import Spooled
+from serving.gateway.spool_segments import Spooled, write_durably
 from streams.contract.errors import InputError, UnavailableError
 
 
@@ -106,6 +106,22 @@ def test_append_beyond_the_bound_raises_and_keeps_what_was_there(tmp_path: Path)
         spool.append(events(5, 10))
     assert (spool.is_full, drain(spool)) == (True, events(0, 5))
     assert (spool.is_full, spool.is_empty) == (False, True)
+    spool.close()
+
+
+def test_spool_that_takes_events_is_not_told_to_be_full_while_it_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def looked_at(file: int, data: bytes) -> None:
+        told.append(spool.is_full)
+        write_durably(file, data)
+
+    monkeypatch.setattr("serving.gateway.spool.write_durably", looked_at)
+    spool = Spool.open(tmp_path)
+    spool.append(events(0, 5))
+    assert told == [False, False], "of a new file's head, and of the events"
     spool.close()
 
 

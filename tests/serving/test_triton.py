@@ -26,6 +26,7 @@ from streams.contract.values import ids_of
 from streams.contract.wire import info_from, pack_request
 from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
+from tests.support.patience import PATIENT
 from tests.support.published import MODEL, PublishedModel
 from tests.support.triton import BlockingClient, need_triton, ranker
 from tests.support.valkey import valkey_server, wait_until
@@ -51,7 +52,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         log = open_log(f"embedded:{folder / 'log'}")
         store = open_row_store(redis.address, model=MODEL, password="")
         model = PublishedModel(log, store)
-        scorer = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, live_poll_seconds=0.02)
+        scorer = ScorerConfig(model=MODEL, log=log.address, redis=redis.address, live_poll_seconds=0.02, **PATIENT)
         with ranker(folder / "run", scorer) as server:
             client = BlockingClient(server.http_address)
             assert client.info().version == 0
@@ -158,7 +159,7 @@ def test_restarted_server_loads_the_newest_version(running: Running, tmp_path: P
 def test_stopped_server_leaves_no_process(running: Running, tmp_path: Path) -> None:
     with ranker(tmp_path, running.scorer) as server:
         assert group_of(server.pid)
-    assert group_of(server.pid) == []
+    wait_until(lambda: group_of(server.pid) == [], "processes of the server live on")
 
 
 def test_server_dies_with_the_process_that_started_it(running: Running, tmp_path: Path) -> None:

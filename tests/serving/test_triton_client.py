@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ import pytest
 
 from serving.gateway.triton_client import RefusalError, TritonClient, TritonClientConfig, encode_infer
 from serving.scorer.config import ScorerConfig
-from serving.triton.config import TritonConfig
 from serving.triton.server import TritonServer
 from streams.contract.errors import BackPressureError, InputError, UnavailableError
 from streams.contract.features import FeatureTransform
@@ -28,7 +28,7 @@ from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
 from tests.support.ports import free_ports
 from tests.support.published import MODEL, PublishedModel
-from tests.support.triton import BlockingClient, need_triton, ranker
+from tests.support.triton import SLOWLY, BlockingClient, need_triton, ranker
 from tests.support.valkey import valkey_server
 
 
@@ -184,9 +184,9 @@ def test_stalled_server_means_timeouts_then_a_bound_and_it_recovers(
         with stalled(server):
             for _ in range(2):
                 with pytest.raises(TimeoutError):
-                    await client.infer(pack_probe(), soon(0.05))
+                    await client.infer(pack_probe(), soon(0.5))
             with pytest.raises(BackPressureError):
-                await client.infer(pack_probe(), soon(0.05))
+                await client.infer(pack_probe(), soon(0.5))
         while True:
             try:
                 outputs = await client.infer(pack_probe(), soon())
@@ -253,7 +253,7 @@ def test_address_that_is_none_is_refused(address: str) -> None:
 def test_server_started_again_on_its_port_is_found_again(tmp_path: Path) -> None:
     need_triton()
     port, grpc, metrics = free_ports(3)
-    config = TritonConfig(http_port=port, grpc_port=grpc, metrics_port=metrics)
+    config = replace(SLOWLY, http_port=port, grpc_port=grpc, metrics_port=metrics)
     scorer = ScorerConfig(model=MODEL, log=f"embedded:{tmp_path / 'log'}", redis="redis://127.0.0.1:1")
 
     async def use(client: TritonClient) -> None:

@@ -21,10 +21,10 @@ from serving.triton.start import start_models
 from serving.triton.supervisor import Pauses, Supervisor, SupervisorConfig
 from streams.log.event_log import open_log
 from tests.support.published import MODEL
-from tests.support.triton import BlockingClient, need_triton
+from tests.support.triton import SLOWLY, BlockingClient, need_triton
 from tests.support.valkey import valkey_server, wait_until
 
-WAIT_SECONDS = 90
+WAIT_SECONDS = 180
 
 
 @dataclass
@@ -67,7 +67,7 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
         running = Supervised(tmp_path / "run", ScorerConfig(model=MODEL, log=log.address, redis=redis.address))
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(lambda: Supervisor(running.start, TritonConfig()).run(stop))
+            done = pool.submit(lambda: Supervisor(running.start, SLOWLY).run(stop))
             try:
                 wait_until(lambda: done.done() or bool(running.servers), "no server started", WAIT_SECONDS)
                 yield running

@@ -106,6 +106,16 @@ def test_records_behind_an_open_transaction_wait_for_its_end(
     assert read_all(kafka_log, [partition]) == [b"first", b"second", b"third"]
 
 
+def wait_until_it_takes_transactions(server: KafkaServer) -> None:
+    """A broker's port answers before its coordinators do: seconds before, where the machine is busy."""
+    patient = KafkaLog.open(f"{server.address}?request_timeout_seconds=60&connect_timeout_seconds=60")
+    patient.create_topic("patient", 1)
+    with patient.transaction("patient") as transaction:
+        transaction.append([Append(TopicPartition("patient", 0), b"x")])
+        transaction.commit_offsets("patient", {TopicPartition("patient", 0): 0})
+    patient.close()
+
+
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_appends_and_offsets_survive_a_killed_broker_and_the_log_goes_on(tmp_path: Path) -> None:
@@ -128,6 +138,7 @@ def test_appends_and_offsets_survive_a_killed_broker_and_the_log_goes_on(tmp_pat
         with pytest.raises(UnavailableError):
             log.read(dict.fromkeys(partitions, 0))
         server.start()
+        wait_until_it_takes_transactions(server)
         with log.transaction("writer") as transaction:
             transaction.append([Append(partitions[0], b"after")])
         log.append([Append(partitions[1], b"after")])
@@ -182,6 +193,6 @@ def test_broker_with_an_unknown_certificate_raises_unavailable_saying_so(
 ) -> None:
     monkeypatch.setenv("FRESHET_KAFKA_USERNAME", USERNAME)
     monkeypatch.setenv("FRESHET_KAFKA_PASSWORD", PASSWORD)
-    address = f"kafka://127.0.0.1:{secure_kafka.port}?security_protocol=SASL_SSL&connect_timeout_seconds=2"
+    address = f"kafka://127.0.0.1:{secure_kafka.port}?security_protocol=SASL_SSL&connect_timeout_seconds=10"
     with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         KafkaLog.open(address)

@@ -1,55 +1,18 @@
-"""What every event log promises, over each of them."""
+"""What every event log promises of appends, reads and topics, over each of them."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 
 from streams.contract.errors import ConflictError, InputError, NotFoundError, TooLargeError
-from streams.log.event_log import (
-    MAX_RECORD_BYTES,
-    Append,
-    EventLog,
-    Record,
-    TopicPartition,
-    at_end,
-    claim,
-    open_log,
-    partition_for,
-)
+from streams.log.event_log import MAX_RECORD_BYTES, Append, EventLog, TopicPartition, open_log, partition_for
 from tests.support import log_processes
-from tests.support.log_processes import GROUP, RECORDS_A_TRANSACTION, read_all
-
-NewTopic = Callable[[int], list[TopicPartition]]
-OpenAnother = Callable[[], EventLog]
-
-
-def values(records: list[Record]) -> list[bytes]:
-    return [record.value for record in records]
-
-
-def appends(partition: TopicPartition, *texts: str) -> list[Append]:
-    return [Append(partition, text.encode()) for text in texts]
-
-
-def write(
-    log: EventLog,
-    partition: TopicPartition,
-    text: str,
-    *,
-    offsets_of: TopicPartition | None = None,
-    before_end: Callable[[], None] = lambda: None,
-) -> None:
-    """One transaction: a record, and an offset of the group named as the topic."""
-    with log.transaction("writer-" + partition.topic) as transaction:
-        transaction.append(appends(partition, text))
-        transaction.commit_offsets(partition.topic, {offsets_of or partition: 7})
-        before_end()
+from tests.support.log_processes import read_all
+from tests.support.log_records import NewTopic, OpenAnother, appends, values
 
 
 def test_log_of_each_kind_is_an_event_log(log: EventLog, log_address: str) -> None:
@@ -202,181 +165,6 @@ def test_partitions_of_unknown_topic_raises_not_found(log: EventLog) -> None:
         log.read({TopicPartition("nobody-made-it", 0): 0})
 
 
-@pytest.mark.parametrize("offset", [3, 1000, -1])
-def test_read_from_offset_behind_the_end_raises_input_error(log: EventLog, new_topic: NewTopic, offset: int) -> None:
-    (partition,) = new_topic(1)
-    log.append(appends(partition, "a", "b"))
-    with pytest.raises(InputError) as raised:
-        log.read({partition: offset}, timeout_seconds=1)
-    assert str(partition) in str(raised.value)
-
-
-def test_read_from_the_end_is_no_error(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    ends = log.append(appends(partition, "a", "b"))
-    assert log.read(ends) == []
-
-
-def test_trim_deletes_what_lies_before(log: EventLog, new_topic: NewTopic) -> None:
-    first, second = new_topic(2)
-    log.append(appends(first, "a", "b", "c") + appends(second, "d"))
-    log.trim({first: 2})
-    assert log.begin_offsets([first, second]) == {first: 2, second: 0}
-    assert read_all(log, [first, second]) == [b"c", b"d"]
-    log.trim({first: 1})
-    assert log.begin_offsets([first]) == {first: 2}
-
-
-def test_read_from_offset_before_oldest_raises_input_error(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    log.append(appends(partition, "a", "b", "c"))
-    log.trim({partition: 2})
-    with pytest.raises(InputError, match="keeps 2 to 3"):
-        log.read({partition: 1})
-
-
-def test_trim_under_a_reader_makes_its_next_offset_an_input_error(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    log.append(appends(partition, "a"))
-    assert values(log.read({partition: 0})) == [b"a"]
-    log.append(appends(partition, "b", "c"))
-    log.trim({partition: 3})
-    with pytest.raises(InputError, match="keeps 3"):
-        log.read({partition: 1}, timeout_seconds=5)
-    assert log.read({partition: 3}) == []
-
-
-def test_trim_behind_the_end_raises_input_error(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    with pytest.raises(InputError):
-        log.trim({partition: 1})
-
-
-def test_transaction_is_invisible_until_it_ends(log: EventLog, new_topic: NewTopic, open_another: OpenAnother) -> None:
-    first, second = new_topic(2)
-    reader = open_another()
-    with log.transaction("writer-" + first.topic) as transaction:
-        transaction.append(appends(first, "a"))
-        transaction.append(appends(second, "b"))
-        transaction.commit_offsets(first.topic, {first: 7})
-        assert reader.read({first: 0, second: 0}, timeout_seconds=0.05) == []
-        assert reader.committed_offsets(first.topic, [first]) == {}
-    assert read_all(reader, [first, second]) == [b"a", b"b"]
-    assert reader.committed_offsets(first.topic, [first, second]) == {first: 7}
-
-
-def test_transaction_left_by_exception_leaves_nothing_and_passes_it_on(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-
-    def fail() -> None:
-        raise OSError("mine")
-
-    with pytest.raises(OSError, match="mine"):
-        write(log, partition, "never", before_end=fail)
-    with log.transaction("writer-" + partition.topic) as transaction:
-        transaction.append(appends(partition, "after"))
-    assert read_all(log, [partition]) == [b"after"]
-    assert log.committed_offsets(partition.topic, [partition]) == {}
-
-
-def test_transactions_of_one_id_follow_each_other(log: EventLog, new_topic: NewTopic) -> None:
-    partitions = new_topic(2)
-    for number in range(10):
-        with log.transaction("writer-" + partitions[0].topic) as transaction:
-            transaction.append(appends(partitions[number % 2], str(number)))
-    assert read_all(log, partitions) == [b"0", b"2", b"4", b"6", b"8", b"1", b"3", b"5", b"7", b"9"]
-
-
-def test_transaction_with_offsets_alone_commits_them(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    with log.transaction("writer-" + partition.topic) as transaction:
-        transaction.commit_offsets(partition.topic, {partition: 3})
-    assert log.committed_offsets(partition.topic, [partition]) == {partition: 3}
-
-
-def test_transaction_opened_twice_in_one_log_raises_conflict(log: EventLog, new_topic: NewTopic) -> None:
-    name = "writer-" + new_topic(1)[0].topic
-    with log.transaction(name), pytest.raises(ConflictError, match="open already"), log.transaction(name):
-        pass
-
-
-def test_transaction_to_unknown_partition_raises_not_found_and_writes_nothing(
-    log: EventLog, new_topic: NewTopic
-) -> None:
-    (partition,) = new_topic(1)
-    missing = TopicPartition(partition.topic, 5)
-    with pytest.raises(NotFoundError):
-        write(log, partition, "never", offsets_of=missing)
-    assert read_all(log, [partition]) == []
-
-
-def test_older_user_of_transactional_id_is_fenced(
-    log: EventLog, new_topic: NewTopic, open_another: OpenAnother
-) -> None:
-    (partition,) = new_topic(1)
-    name = "writer-" + partition.topic
-    newer = open_another()
-    with log.transaction(name) as transaction:
-        transaction.append(appends(partition, "older, before"))
-    with pytest.raises(ConflictError):
-        write(log, partition, "older, fenced", before_end=lambda: claim(newer, name))
-    with newer.transaction(name) as transaction:
-        transaction.append(appends(partition, "newer"))
-    assert read_all(newer, [partition]) == [b"older, before", b"newer"]
-    assert newer.committed_offsets(partition.topic, [partition]) == {}
-
-
-def test_fenced_log_stays_fenced(log: EventLog, new_topic: NewTopic, open_another: OpenAnother) -> None:
-    (partition,) = new_topic(1)
-    name = "writer-" + partition.topic
-    claim(log, name)
-    claim(open_another(), name)
-    for _ in range(2):
-        with pytest.raises(ConflictError), log.transaction(name) as transaction:
-            transaction.append(appends(partition, "fenced"))
-    assert read_all(log, [partition]) == []
-
-
-def test_different_transactional_ids_do_not_fence_each_other(
-    log: EventLog, new_topic: NewTopic, open_another: OpenAnother
-) -> None:
-    (partition,) = new_topic(1)
-    other = open_another()
-    with log.transaction("one-" + partition.topic) as one, other.transaction("two-" + partition.topic) as two:
-        one.append(appends(partition, "1"))
-        two.append(appends(partition, "2"))
-    assert sorted(read_all(log, [partition])) == [b"1", b"2"]
-
-
-def test_committed_offsets_are_kept_by_group(log: EventLog, new_topic: NewTopic, open_another: OpenAnother) -> None:
-    first, second = new_topic(2)
-    group = first.topic
-    assert log.committed_offsets(group, [first]) == {}
-    log.commit_offsets(group, {first: 4})
-    log.commit_offsets(group + "-b", {first: 9, second: 2})
-    log.commit_offsets(group, {first: 5})
-    other = open_another()
-    assert other.committed_offsets(group, [first, second]) == {first: 5}
-    assert other.committed_offsets(group + "-b", [second]) == {second: 2}
-
-
-def test_commit_of_negative_offset_raises_input_error(log: EventLog, new_topic: NewTopic) -> None:
-    (partition,) = new_topic(1)
-    with pytest.raises(InputError):
-        log.commit_offsets("group", {partition: -1})
-
-
-def test_at_end_is_true_only_where_all_is_read(log: EventLog, new_topic: NewTopic) -> None:
-    first, second = new_topic(2)
-    assert at_end(log, {first: 0, second: 0})
-    with log.transaction("writer-" + first.topic) as transaction:
-        transaction.append(appends(first, "a", "b") + appends(second, "c"))
-    assert not at_end(log, {first: 2, second: 0})
-    assert not at_end(log, {first: 1, second: 1})
-    assert at_end(log, {first: 2, second: 1})
-    assert values(log.read({first: 0})) == [b"a", b"b"]
-
-
 def test_reopened_log_holds_what_was_written(log: EventLog, new_topic: NewTopic, open_another: OpenAnother) -> None:
     partitions = new_topic(2)
     log.append(appends(partitions[0], "a") + appends(partitions[1], "b"))
@@ -391,23 +179,6 @@ def test_second_process_reads_what_the_first_wrote(log: EventLog, new_topic: New
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert output.split() == [*map(str, range(0, 100, 2)), *map(str, range(1, 100, 2))]
-
-
-def test_writer_killed_at_any_moment_leaves_whole_transactions(log: EventLog, new_topic: NewTopic) -> None:
-    partitions = new_topic(2)
-    name = "writer-" + partitions[0].topic
-    random.seed(7)
-    for _ in range(5):
-        with log_processes.start("write", log.address, partitions[0].topic, name) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline().startswith("from ")
-            time.sleep(random.uniform(0, 0.4))
-            writer.kill()
-    claim(log, name)
-    counts = Counter(int(value) for value in read_all(log, partitions))
-    assert set(counts.values()) == {RECORDS_A_TRANSACTION}
-    assert sorted(counts) == list(range(len(counts)))
-    assert log.committed_offsets(GROUP, partitions[:1]) == {partitions[0]: len(counts)}
 
 
 def test_threads_share_one_log(log: EventLog, new_topic: NewTopic) -> None:

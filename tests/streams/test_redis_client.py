@@ -15,6 +15,7 @@ from tests.support.ports import free_port
 from tests.support.valkey import ValkeyCluster, ValkeyServer, valkey_server
 
 QUICK = RedisConfig(connect_timeout_seconds=0.5, timeout_seconds=0.5, num_retries=0)
+PATIENT = RedisConfig(connect_timeout_seconds=30.0, timeout_seconds=30.0, num_retries=0)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_nobody_there_raises_unavailable_naming_address_and_remedy() -> None:
 
 def test_http_server_there_raises_unavailable_saying_so(http_port: int) -> None:
     with pytest.raises(UnavailableError, match="other than the Redis protocol"):
-        connect_redis(f"redis://127.0.0.1:{http_port}", config=QUICK)
+        connect_redis(f"redis://127.0.0.1:{http_port}", config=PATIENT)
 
 
 def test_silent_server_there_raises_unavailable_in_bounded_time() -> None:

@@ -9,7 +9,6 @@ from streams.contract.bundles import bundle_keys, bundle_layout, encode_bundles
 from streams.contract.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from streams.contract.manifest import Generation, Rows
 from streams.contract.rows import encode_rows
-from streams.store.redis_client import RedisConfig
 from streams.store.row_store import RowStore, open_row_store
 from streams.store.row_writer import BundleWrite
 from tests.support.generations import DIM, generation, ids, manifest, rows
@@ -198,8 +197,7 @@ def test_written_twice_is_as_written_once(store: RowStore) -> None:
 
 def test_server_that_goes_away_raises_unavailable_and_answers_after_its_return() -> None:
     with valkey_server() as server:
-        store = open_row_store(server.address, model="ads", password="",
-                               config=RedisConfig(connect_timeout_seconds=0.5, timeout_seconds=0.5))  # fmt: skip
+        store = open_row_store(server.address, model="ads", password="")
         store.report_refused({})
         server.kill()
         with pytest.raises(UnavailableError, match=server.address):

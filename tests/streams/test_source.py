@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from streams.log.event_log import EventLog, TopicPartition
 from streams.turns.cursor import Cursor, cursor_from_state
 from streams.turns.source import ExampleSource, SourceConfig, Turn
 from streams.turns.turns import MOST_PASSED_OVER
+from tests.support.log_records import NewTopic
 from tests.support.toy_examples import append_all, toy_batch
 
 FINAL = Mark(final=True)
-NewTopic = Callable[[int], list[TopicPartition]]
 
 
 def source(log: EventLog, partitions: Sequence[TopicPartition], **options: Any) -> ExampleSource:

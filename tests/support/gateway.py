@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.gateway.app import GatewayConfig, create_server
+from serving.gateway.event_writer import WriterConfig
 from serving.gateway.limits import LimitsConfig
 from streams.contract.encoding import decode_event
 from streams.contract.events import Event
@@ -89,11 +90,14 @@ def read_events(log: EventLog) -> list[Event]:
 
 
 LIMITS = LimitsConfig(max_body_bytes=500_000, deadline_ms=20_000)
+WRITER = WriterConfig(patience_seconds=30.0)
+"""A log that is slow on a busy machine is not one that is away."""
 
 
 def config_for(world: ModelWorld, triton: str = "inprocess", **more: Any) -> GatewayConfig:
     """A gateway of the world on a free port."""
-    fields = {"spool_dir": world.folder / "spool", "limits": LIMITS, "live_poll_seconds": 0.02, "port": 0, **more}
+    fields = {"spool_dir": world.folder / "spool", "limits": LIMITS, "writer": WRITER, "live_poll_seconds": 0.02,
+              "port": 0, **more}  # fmt: skip
     return GatewayConfig(log=world.log.address, redis=world.redis.address, triton=triton, model=MODEL, **fields)
 
 

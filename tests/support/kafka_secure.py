@@ -35,7 +35,7 @@ class SecureKafkaServer:
 
     @property
     def address(self) -> str:
-        return f"kafka://127.0.0.1:{self.port}?security_protocol=SASL_SSL&connect_timeout_seconds=15&ca_file={self.ca_file}"
+        return f"kafka://127.0.0.1:{self.port}?security_protocol=SASL_SSL&connect_timeout_seconds=60&ca_file={self.ca_file}"
 
 
 def new_secure_server(folder: Path) -> SecureKafkaServer:

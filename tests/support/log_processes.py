@@ -30,7 +30,10 @@ def read_all(log: EventLog, partitions: list[TopicPartition]) -> list[bytes]:
 
 
 def write_for_ever(address: str, topic: str, transactional_id: str) -> None:
-    """Transactions 0, 1, 2, …: each writes its number to all partitions and commits it as the group's offset."""
+    """Transactions 0, 1, 2, …: each writes its number to all partitions and commits it as the group's offset.
+
+    It tells the first number on standard output, and when that one is committed.
+    """
     log = open_log(address)
     partitions = log.partitions(topic)
     with log.transaction(transactional_id):
@@ -38,12 +41,16 @@ def write_for_ever(address: str, topic: str, transactional_id: str) -> None:
     number = log.committed_offsets(GROUP, partitions[:1]).get(partitions[0], 0)
     sys.stdout.write(f"from {number}\n")
     sys.stdout.flush()
+    first = number
     while True:
         value = str(number).encode()
         with log.transaction(transactional_id) as transaction:
             for index in range(RECORDS_A_TRANSACTION):
                 transaction.append([Append(partitions[index % len(partitions)], value)])
             transaction.commit_offsets(GROUP, {partitions[0]: number + 1})
+        if number == first:
+            sys.stdout.write("committed\n")
+            sys.stdout.flush()
         number += 1
 
 

@@ -26,9 +26,9 @@ class Publishing:
 
     def publish(self) -> bool:
         """Offers what changed and waits until it is committed; False where the gate refused it."""
-        assert self.publisher.wait_until_idle(20), self.publisher.status()
+        assert self.publisher.wait_until_idle(60), self.publisher.status()
         taken = self.offering.offer_if_due(cursor_at([0]))
-        assert self.publisher.wait_until_idle(20), self.publisher.status()
+        assert self.publisher.wait_until_idle(60), self.publisher.status()
         return taken
 
 

@@ -40,7 +40,7 @@ def open_publisher(updates_log: EventLog, store: RowStore) -> Iterator[Open]:
 
     def open_it(config: PublishConfig = QUICK, bounds: GateConfig | None = None, **fields: Any) -> ThreadedPublisher:
         opened.append(ThreadedPublisher(target(**{"log": updates_log, "store": store, **fields}), gate(bounds), config))
-        assert opened[-1].wait_until_idle(20)
+        assert opened[-1].wait_until_idle(60)
         return opened[-1]
 
     yield open_it
@@ -58,7 +58,7 @@ def publish(publisher: Publisher, candidate: Delta) -> None:
     """Offers the delta and waits until it is committed."""
     assert isinstance(publisher, ThreadedPublisher)
     assert publisher.offer(candidate), publisher.status()
-    assert publisher.wait_until_idle(20), publisher.status()
+    assert publisher.wait_until_idle(60), publisher.status()
 
 
 def first(step: int = 1, **fields: Any) -> Delta:

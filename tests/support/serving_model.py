@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.scorer.config import ScorerConfig
-from serving.scorer.service import ScorerService
+from serving.scorer.scorer import Scorer
+from serving.scorer.service import start_scorer
 from streams.contract.schema import Feature, Schema
 from streams.log.event_log import EVENTS, EventLog, open_log
 from streams.store.row_store import RowStore, open_row_store
+from tests.support.patience import PATIENT
 from tests.support.published import CONFIG, MODEL, PublishedModel
 from tests.support.small_model import shared_schema
 from tests.support.valkey import ValkeyServer, valkey_server
@@ -30,7 +32,8 @@ class ModelWorld:
 
     def scorer_config(self) -> ScorerConfig:
         """For a scorer of this model."""
-        return ScorerConfig(model=MODEL, log=self.log.address, redis=self.redis.address, live_poll_seconds=0.02)
+        return ScorerConfig(model=MODEL, log=self.log.address, redis=self.redis.address, live_poll_seconds=0.02,
+                            **PATIENT)  # fmt: skip
 
 
 @contextmanager
@@ -48,9 +51,9 @@ def model_world(folder: Path) -> Iterator[ModelWorld]:
 
 
 @contextmanager
-def scorer_service(world: ModelWorld) -> Iterator[ScorerService]:
+def scorer_service(world: ModelWorld) -> Iterator[Scorer]:
     """The scorer in this process, with the live version applied."""
-    service = ScorerService.start(world.scorer_config(), environment={})
+    service = start_scorer(world.scorer_config(), environment={})
     try:
         assert service.wait_for_version(1, 60)
         yield service

@@ -41,7 +41,7 @@ def environment(marker: str) -> dict[str, str]:
     return {**own, _MARKER: marker}
 
 
-def freshet(*arguments: str | int | Path, cwd: Path = ROOT, timeout_seconds: float = 240) -> Done:
+def freshet(*arguments: str | int | Path, cwd: Path = ROOT, timeout_seconds: float = 480) -> Done:
     """Runs `freshet ARGUMENTS` to its end."""
     marker = uuid.uuid4().hex
     with _watched(marker) as most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import subprocess
@@ -44,21 +45,19 @@ def _accept(listening: socket.socket, context: ssl.SSLContext, port: int) -> Non
 
 
 def _relay(connection: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    """One thread a connection: TLS sockets are not for two at once."""
+    """One thread a connection, for TLS sockets are not for two at once: it passes on whatever comes, until one ends."""
     with (
         suppress(OSError),
         closing(connection),
         context.wrap_socket(connection, server_side=True) as secure,
         closing(socket.create_connection(("127.0.0.1", port))) as plain,
     ):
-        while request := secure.recv(1 << 16):
-            plain.sendall(request)
-            _pass_replies(plain, secure)
-
-
-def _pass_replies(plain: socket.socket, secure: ssl.SSLSocket) -> None:
-    """What the server answers, until it has been silent for a moment; the client waits for whole replies anyway."""
-    plain.settimeout(0.05)
-    with suppress(TimeoutError):
-        while reply := plain.recv(1 << 16):
-            secure.sendall(reply)
+        while True:
+            # What TLS has taken off the wire already, the kernel knows nothing of.
+            ready = [secure] if secure.pending() else select.select([secure, plain], [], [])[0]
+            for source, target in ((secure, plain), (plain, secure)):
+                if source in ready:
+                    passed = source.recv(1 << 16)
+                    if not passed:
+                        return
+                    target.sendall(passed)

@@ -22,6 +22,9 @@ from streams.contract.errors import UnavailableError
 from streams.contract.wire import NUMPY_DTYPES, Info, info_from, pack_probe
 from tests.support.valkey import wait_until
 
+SLOWLY = TritonConfig(start_timeout_seconds=180.0)
+"""Ports of its own, and time to start on a busy machine."""
+
 
 def need_triton() -> None:
     """Skips the test, saying why, where the server is not installed."""
@@ -34,7 +37,7 @@ def need_triton() -> None:
 @contextmanager
 def ranker(folder: Path, scorer: ScorerConfig, *, triton: TritonConfig | None = None) -> Iterator[TritonServer]:
     """A Triton with the model `ranker`, stopped at the end."""
-    with start_models(folder, scorer, triton, environment={}) as server:
+    with start_models(folder, scorer, triton or SLOWLY, environment={}) as server:
         yield server
 
 

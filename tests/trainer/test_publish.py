@@ -92,7 +92,7 @@ def test_refused_delta_is_reported_everywhere_and_changes_nothing(
     publisher = open_publisher()
     publish(publisher, first())
     assert not publisher.offer(delta(2, rows={"ad": rows([1], np.nan)}))
-    assert publisher.wait_until_idle(20)
+    assert publisher.wait_until_idle(60)
     assert publisher.status().refused == {"non_finite": 1}
     assert publisher.status().num_published == 1
     refusal = store.refused()[0]
@@ -196,7 +196,7 @@ def test_first_version_that_was_refused_is_wanted_again_before_the_interval_has_
     assert not publisher.offer(first(scores=window(400)))
     wait_until(publisher.due, "the publisher wants no other delta")
     assert publisher.offer(first(step=6, scores=window(500)))
-    assert publisher.wait_until_idle(30)
+    assert publisher.wait_until_idle(60)
     assert not publisher.due()
 
 

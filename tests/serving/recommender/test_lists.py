@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from streams.contract.recommend_wire import RECOMMENDER, RecommendAnswer, RecommendRequest
 from streams.log.event_log import open_log
 from streams.store.row_store import open_row_store
@@ -33,7 +34,7 @@ REQUESTS = st.builds(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecommenderService]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
     """Ten items of the start, two that came later, and two that have no row."""
     with valkey_server() as redis:
         log = open_log(f"embedded:{tmp_path_factory.mktemp('log')}")
@@ -42,7 +43,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecommenderSer
         model.begin(users=list(LIKES))
         model.publish(gone=[10], histories=LIKES)
         model.publish(new_items=items_named(*RANKED[10:], ROWLESS[1]), items=model.random_rows([11, 12], 5))
-        running = RecommenderService.start(
+        running = start_recommender(
             RecommenderConfig(log=log.address, redis=redis.address, warm_up_likes=()), environment={}
         )
         assert running.wait_for_version(3, 60)
@@ -53,9 +54,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecommenderSer
 
 
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=5))
-def test_list_holds_the_best_of_what_may_be_recommended(
-    service: RecommenderService, requests: list[RecommendRequest]
-) -> None:
+def test_list_holds_the_best_of_what_may_be_recommended(service: Recommender, requests: list[RecommendRequest]) -> None:
     for request, answer in zip(requests, answers_of(service, *requests), strict=True):
         assert_may_be(request, answer)
 

@@ -12,7 +12,7 @@ from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.cllm4rec_recipes import cllm4rec_small
 from llm_rec.config import Cllm4recConfig
 from llm_rec.fusion import FusionConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
 from streams.contract.columns import Array
 from streams.contract.recommend_wire import RecommendAnswer
 from streams.contract.recommender import Item
@@ -39,7 +39,7 @@ def adapted() -> Cllm4recConfig:
 
 @pytest.mark.parametrize("recipe", [SHORT, nameless(), adapted()], ids=["paper", "nameless", "adapted"])
 def test_served_items_and_scores_are_those_of_the_fitted_recommender(
-    log: EventLog, store: RowStore, start: Callable[..., RecommenderService], recipe: Cllm4recConfig
+    log: EventLog, store: RowStore, start: Callable[..., Recommender], recipe: Cllm4recConfig
 ) -> None:
     split = two_communities()
     fitted = CLLM4Rec(recipe, tell=quiet)

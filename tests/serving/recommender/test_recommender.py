@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from serving.recommender.config import RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from serving.scorer.scorer import Refusal
 from streams.contract.recommend_wire import (
     CACHED_STATE,
@@ -26,7 +27,7 @@ from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.recommending import answer_of, answers_of, assert_recommends, expected_items, request_of
 from tests.support.valkey import wait_until
 
-Start = Callable[..., RecommenderService]
+Start = Callable[..., Recommender]
 
 
 def test_items_and_scores_are_those_of_the_language_model_alone(model: PublishedRecommender, start: Start) -> None:
@@ -57,13 +58,13 @@ def test_temperature_of_a_version_makes_scores_less_sure_and_moves_no_item(
     model.begin(users=["ann"])
     model.publish(histories={"ann": [2, 5]})
     service = start()
-    assert service.wait_for_version(2, 20)
+    assert service.wait_for_version(2, 60)
     sure = answer_of(service, "ann", 8)
     model.temperature = 4.0
     model.publish(histories={"ann": [2, 5]})
-    assert service.wait_for_version(3, 20)
+    assert service.wait_for_version(3, 60)
     for served in (service, start()):
-        assert served.wait_for_version(3, 20)
+        assert served.wait_for_version(3, 60)
         assert_recommends(answer := answer_of(served, "ann", 8), expected_items(model, "ann", 8))
         assert [item.item_id for item in answer.items] == [item.item_id for item in sure.items]
         assert answer.items[0].score < sure.items[0].score
@@ -96,7 +97,7 @@ def test_user_of_whom_nothing_is_known_is_served_by_the_history_and_flagged(
     assert answer.flags == [UNKNOWN_USER]
     assert UNKNOWN_USER in answer_of(service, "bob", 3).flags
     model.publish(histories={"bob": [1]})
-    assert service.wait_for_version(2, 20)
+    assert service.wait_for_version(2, 60)
     answer = answer_of(service, "bob", 3)
     assert_recommends(answer, expected_items(model, "bob", 3))
     assert answer.flags == []
@@ -170,7 +171,7 @@ def test_item_without_a_row_is_not_ranked(model: PublishedRecommender, start: St
     model.item_rows.pop(4)
     model.publish(items={4: np.zeros(model.width + 1, dtype=np.float32)})
     model.item_rows.pop(4)
-    assert service.wait_for_version(3, 20)
+    assert service.wait_for_version(3, 60)
     answer = answer_of(service, "ann", 8)
     assert_recommends(answer, expected_items(model, "ann", 8))
     assert not {"d", "e"} & {item.item_id for item in answer.items}
@@ -187,7 +188,7 @@ def test_new_items_enlarge_the_catalogue_beyond_the_places_of_its_start(
         first = len(model.items)
         names = items_named(*(f"new {first + number - 1}" for number in range(count)))
         model.publish(items=model.random_rows(range(first, first + count), count), new_items=names)
-        assert service.wait_for_version(model.version, 20)
+        assert service.wait_for_version(model.version, 60)
         answer = answer_of(service, "ann", 20, history=["new 7", "b"])
         assert_recommends(answer, expected_items(model, "ann", 20, history=[8, 1]))
         assert answer.num_items == first + count
@@ -202,7 +203,7 @@ def test_version_is_applied_before_the_store_has_it(model: PublishedRecommender,
         items=model.random_rows(range(4), 9), users={"ann": model.random_rows([0], 8)[0], "bob": np.ones(17)},
         histories={"ann": [3], "bob": [1, 2]}, new_items=items_named("new"), to_store=False,
     )  # fmt: skip
-    assert service.wait_for_version(2, 20)
+    assert service.wait_for_version(2, 60)
     for user in ("ann", "bob"):
         assert_recommends(answer_of(service, user, 9), expected_items(model, user, 9))
     assert service.stats().num_misses == 0
@@ -249,7 +250,7 @@ def test_state_computed_before_is_used_by_the_same_version_alone(model: Publishe
     assert again.items == first.items
     assert answer_of(service, "ann", 5, history=["a"]).flags == []
     model.publish(users={"ann": model.random_rows([0], 77)[0]})
-    assert service.wait_for_version(2, 20)
+    assert service.wait_for_version(2, 60)
     answer = answer_of(service, "ann", 5)
     assert answer.flags == []
     assert_recommends(answer, expected_items(model, "ann", 5))
@@ -284,7 +285,7 @@ def test_random_order_of_a_history_depends_on_the_user_alone(log: EventLog, stor
 
 
 def test_without_a_generation_requests_are_refused_and_the_probe_says_version_0(config: RecommenderConfig) -> None:
-    service = RecommenderService.start(config, environment={})
+    service = start_recommender(config, environment={})
     try:
         refused, probe = service.score([
             {"request": pack_recommend(request_of("ann"))}, {"request": pack_recommend(request_of("ann", 0))},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from serving.gateway.inprocess_recommender import InProcessRecommender
 from serving.gateway.triton_client import RefusalError
 from serving.recommender.config import UPDATES, RecommenderConfig
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
+from serving.recommender.service import start_recommender
 from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.manifest import encode_update
@@ -31,7 +33,7 @@ from tests.support.recommender_versions import PublishedRecommender, items_named
 from tests.support.recommending import answer_of, assert_recommends, expected_items, request_of
 from tests.support.valkey import ValkeyServer, wait_until
 
-Start = Callable[..., RecommenderService]
+Start = Callable[..., Recommender]
 
 
 def test_store_away_serves_users_in_memory_and_says_of_others_that_they_could_not_be_looked_up(
@@ -47,7 +49,7 @@ def test_store_away_serves_users_in_memory_and_says_of_others_that_they_could_no
     assert_recommends(answer, expected_items(model, "bob", 4, history=[2]))
     assert answer.flags == [STORE_UNAVAILABLE]
     model.publish(users={"bob": np.ones(17, dtype=np.float32)}, histories={"bob": [0]}, to_store=False)
-    assert service.wait_for_version(3, 20)
+    assert service.wait_for_version(3, 60)
     answer = answer_of(service, "bob", 4)
     assert_recommends(answer, expected_items(model, "bob", 4))
     assert answer.flags == []
@@ -77,17 +79,22 @@ def test_row_newer_than_the_version_that_scores_makes_it_catch_up_first(
     model: PublishedRecommender, start: Start
 ) -> None:
     model.begin(users=["ann"])
-    service = start(max_hot_rows=1, max_states=0, state_seconds=0)
+    cold = {"max_hot_rows": 1, "max_states": 0, "state_seconds": 0}
+    service, patient = start(**cold), start(**cold, catch_up_timeout_seconds=60)
     before = expected_items(model, "bob", 3)
     update = model.next_version(model.random_rows(range(8), 4), {"bob": np.ones(17)}, {"bob": [2]})
     model.write(update)
     answer = answer_of(service, "bob", 3)
     assert (answer.version, answer.flags) == (1, [STALE_UPDATES])
     assert_recommends(answer, before)
-    model.append(update)
-    answer = answer_of(service, "bob", 3)
-    assert (answer.version, answer.flags) == (2, [])
-    assert_recommends(answer, expected_items(model, "bob", 3))
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(answer_of, patient, "bob", 3)
+        model.append(update)
+        answers = [asked.result()]
+    assert service.wait_for_version(2, 60)
+    for answer in (*answers, answer_of(service, "bob", 3)):
+        assert (answer.version, answer.flags) == (2, [])
+        assert_recommends(answer, expected_items(model, "bob", 3))
 
 
 @pytest.mark.parametrize("damage", ["duplicate", "no bytes", "unnamed item", "missing", "temperature"])
@@ -134,7 +141,7 @@ def test_in_process_it_answers_by_the_same_tensors_and_refuses_with_the_reason(
         await recommender.close()
 
     probe = {"request": pack_recommend(request_of("ann", 0))}
-    asyncio.run(ask(InProcessRecommender(RecommenderService.start(config, environment={}))))
+    asyncio.run(ask(InProcessRecommender(start_recommender(config, environment={}))))
 
 
 @pytest.mark.parametrize(

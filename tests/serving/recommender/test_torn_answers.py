@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serving.recommender.service import RecommenderService
+from serving.recommender.recommender import Recommender
 from streams.contract.columns import Array
 from streams.contract.recommend_wire import CACHED_STATE, RecommendAnswer
 from streams.store.row_store import RowStore
@@ -38,16 +38,20 @@ class Findings:
 
 
 def test_answers_are_of_one_version_while_versions_come(
-    model: PublishedRecommender, start: Callable[..., RecommenderService]
+    model: PublishedRecommender, start: Callable[..., Recommender]
 ) -> None:
     model.begin(users=USERS)
     scores: Scores = {}
     remember(model, scores)
     service = start(max_hot_rows=4, catch_up_timeout_seconds=20)
 
-    def publish() -> None:
+    def publish(findings: Findings) -> None:
         for number in range(NUM_VERSIONS):
             publish_next(model, scores, log_first=number % 3 != 0)
+            if number % 3 == 0:
+                wait_until(lambda: (1, model.version) in findings.served, "the newest version is not served")
+        # Nothing is published any more, so that whoever is asked for again has been computed before.
+        wait_until(lambda: findings.num_cached > 0, "no state was used again")
 
     findings = clients_while(service, scores, publish)
     assert findings.torn == []
@@ -58,7 +62,7 @@ def test_answers_are_of_one_version_while_versions_come(
 
 
 def test_answers_are_of_one_generation_while_generations_are_swapped(
-    model: PublishedRecommender, store: RowStore, start: Callable[..., RecommenderService]
+    model: PublishedRecommender, store: RowStore, start: Callable[..., Recommender]
 ) -> None:
     second = PublishedRecommender(model.log, store, items_named(*"hgfedcba"), seed=9)
     scores: Scores = {}
@@ -67,11 +71,12 @@ def test_answers_are_of_one_generation_while_generations_are_swapped(
         remember(each, scores)
     service = start(catch_up_timeout_seconds=20)
 
-    def swap() -> None:
+    def swap(findings: Findings) -> None:
         for live in (1, 2, 1, 2):
             store.set_live(live)
-            wait_until(lambda live=live: service.info().generation == live, "not swapped", 60)  # type: ignore[misc]
-            time.sleep(0.1)
+            wait_until(lambda live=live: service.info().generation == live, "not swapped")  # type: ignore[misc]
+            enough = findings.num_answers + 10 * NUM_CLIENTS
+            wait_until(lambda enough=enough: findings.num_answers >= enough, "nobody is answered")  # type: ignore[misc]
 
     findings = clients_while(service, scores, swap)
     assert findings.torn == []
@@ -117,7 +122,7 @@ def named_scores(model: PublishedRecommender, user: str) -> dict[str, float]:
     return {item.name: float(score) for item, score in zip(model.items, expected, strict=True)}
 
 
-def clients_while(service: RecommenderService, scores: Scores, change: Callable[[], None]) -> Findings:
+def clients_while(service: Recommender, scores: Scores, change: Callable[[Findings], None]) -> Findings:
     """Runs `change` while clients ask; what they found."""
     findings, stop = Findings(), threading.Event()
 
@@ -131,7 +136,7 @@ def clients_while(service: RecommenderService, scores: Scores, change: Callable[
     for client in clients:
         client.start()
     try:
-        change()
+        change(findings)
     finally:
         stop.set()
         for client in clients:
