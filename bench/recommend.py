@@ -80,13 +80,12 @@ def summed_up(case: str, found: dict[str, Outcome | str]) -> dict[str, Any]:
     outcomes = {name: outcome for name, outcome in found.items() if not isinstance(outcome, str)}
     left_out = {name: why for name, why in found.items() if isinstance(why, str)}
     per_seed = {name: outcome.per_seed for name, outcome in outcomes.items()}
-    comparison = compare(per_seed, base=BASE)
+    comparison = compare(per_seed, base=BASE, further_bases=[OURS] if OURS in per_seed else [])
     say(f"\n{case}:\n{render(comparison)}")
-    with_ours = compare(per_seed, base=OURS).paired if OURS in per_seed else {}
     chosen = {name: {"chosen": outcome.chosen, "tried": outcome.tried, "processor_seconds": outcome.seconds}
               for name, outcome in outcomes.items()}  # fmt: skip
-    return {**comparison.as_dict(), "paired_with_ours": with_ours, "new_items": _new_items(case, outcomes),
-            "chosen": chosen, "left_out": left_out}  # fmt: skip
+    return {**comparison.as_dict(), "paired_with_ours": comparison.paired_with.get(OURS, {}),
+            "new_items": _new_items(case, outcomes), "chosen": chosen, "left_out": left_out}  # fmt: skip
 
 
 def _new_items(case: str, outcomes: dict[str, Outcome]) -> dict[str, Any]:
