@@ -16,16 +16,18 @@ _USUAL = LearnConfig()
 
 def _configure_train(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="FORMAT:DIR", help="movielens:DIR or amazon:DIR")
-    parser.add_argument("--recipe", default="cllm4rec-small", help="a name of llm_rec/cllm4rec_recipes.py")
+    parser.add_argument("--recipe", default="cllm4rec-small", help="what is fitted and how (cllm4rec-small); "
+                        "docs/cllm4rec.md has them all, and so has the error of an unknown one")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder; goes on if killed")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="more only where nothing else runs")
+    parser.add_argument("--seed", type=int, default=0, help="what the first weights and the order are drawn from (0)")
+    parser.add_argument("--threads", type=int, default=1, help="more than 1 only where nothing else runs")
     parser.add_argument("--least-likes", type=int, default=1, metavar="K",
-                        help="leave out users and items with fewer")  # fmt: skip
+                        help="leave out users and items with fewer (1)")  # fmt: skip
+    parser.add_argument("--max-bad-lines", type=int, default=0, metavar="N", help="malformed lines to skip (0)")
     parser.add_argument("--split", choices=("all", "time"), default="all",
-                        help="learn from everything, or from the file's train part alone")  # fmt: skip
+                        help="learn from everything (all), or from the file's train part alone")  # fmt: skip
     parser.add_argument("--half-life-days", type=float, default=90.0, metavar="D",
-                        help="after how long a like counts half for what is popular")  # fmt: skip
+                        help="after how long a like counts half for what is popular (90)")  # fmt: skip
 
 
 def _train(args: Namespace) -> Result:
@@ -49,7 +51,9 @@ def _configure_rows(parser: ArgumentParser) -> None:
     parser.add_argument("--schema", type=Path, required=True, help="the CTR model's feature schema (TOML)")
     parser.add_argument("--item-feature", default=None, metavar="NAME", help="the feature that holds an item's name")
     parser.add_argument("--user-feature", default=None, metavar="NAME", help="the feature that holds a user's name")
-    parser.add_argument("--deviation", type=float, default=0.05, metavar="S", help="root mean square of the entries")
+    parser.add_argument(
+        "--deviation", type=float, default=0.05, metavar="S", help="root mean square of the entries (0.05)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for `freshet train --starting-rows`")
 
 
