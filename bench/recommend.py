@@ -23,6 +23,8 @@ from streams.command import say
 from streams.contract.errors import NotFoundError
 
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+_FOLDER = "FRESHET_SHARED_DATA"
+_REMEDY = "set it to the folder that holds movielens_1m and amazon_beauty"
 CASES = {
     "amazon-order": Case(data="amazon:{folder}/amazon_beauty", split="time", least_likes=7),
     "movielens-random": Case(data="movielens:{folder}/movielens_1m", split="random"),
@@ -47,20 +49,24 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 def data_folder() -> Path:
     """Where the data sets lie. Raises NotFoundError where there is no such folder."""
-    folder = Path(os.environ.get("FRESHET_SHARED_DATA", _DEFAULT))
+    folder = Path(os.environ.get(_FOLDER, _DEFAULT))
     if not folder.is_dir():
-        raise NotFoundError("there is no such folder", field="FRESHET_SHARED_DATA", value=str(folder),
-                            remedy="set it to the folder that holds movielens_1m and amazon_beauty")  # fmt: skip
+        raise NotFoundError("there is no such folder", field=_FOLDER, value=str(folder), remedy=_REMEDY)
     return folder
 
 
 def measured(
     cases: dict[str, Case], recipes: tuple[str, ...], folder: Path, seeds: tuple[int, ...]
 ) -> dict[str, dict[str, Any]]:
-    """Every recipe on each case whose data are there; tables go to standard error."""
+    """Every recipe on each case whose data are there; tables go to standard error.
+
+    Raises NotFoundError where no data are there at all.
+    """
     about = {name: _about(name, case, folder) for name, case in cases.items()}
     there = {name: cases[name] for name, told in about.items() if "left_out" not in told}
-    outcomes = outcomes_of(there, recipes, folder, seeds) if there else {}
+    if not there:
+        raise NotFoundError("holds none of the data sets", field=_FOLDER, value=str(folder), remedy=_REMEDY)
+    outcomes = outcomes_of(there, recipes, folder, seeds)
     return {name: about[name] | (summed_up(name, outcomes[name]) if name in there else {}) for name in cases}
 
 
