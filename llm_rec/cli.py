@@ -71,27 +71,42 @@ def _render_rows(result: Result) -> str:
 def _configure_learn(parser: ArgumentParser) -> None:
     add_log(parser)
     parser.add_argument("--from", dest="folder", type=Path, required=True, metavar="DIR", help="what `train` wrote")
-    parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help="where the examples stand")
-    parser.add_argument("--kind", default="click", help="the feedback that is a like")
+    parser.add_argument("--examples", default=EXAMPLES, metavar="TOPIC", help=f"where the examples stand ({EXAMPLES})")
+    parser.add_argument("--kind", default="click", help="the feedback that is a like (click)")
     parser.add_argument("--redis", default=settings_from().redis, help="where versions are published (empty: nowhere)")
-    parser.add_argument("--checkpoints", type=Path, default=Path(".freshet/recommender-checkpoints"))
-    parser.add_argument("--checkpoint-seconds", type=float, default=30.0)
-    parser.add_argument("--checkpoint-steps", type=int, default=0, metavar="N", help="turns between two checkpoints")
+    parser.add_argument("--checkpoints", type=Path, default=Path(".freshet/recommender-checkpoints"), metavar="DIR",
+                        help="where it is saved (.freshet/recommender-checkpoints)")  # fmt: skip
+    parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S",
+                        help="between two checkpoints (30; 0: none by time)")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint-steps", type=int, default=0, metavar="N", help="turns between two checkpoints (0: none by turns)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint")
-    parser.add_argument("--publish-seconds", type=float, default=1.0, help="between two versions")
-    parser.add_argument("--tombstone-seconds", type=float, default=600.0, help="evicted rows stay marked in Redis")
+    parser.add_argument("--publish-seconds", type=float, default=1.0, metavar="S", help="between two versions (1)")
+    parser.add_argument("--tombstone-seconds", type=float, default=600.0, metavar="S",
+                        help="evicted rows stay marked in Redis (600)")  # fmt: skip
     parser.add_argument("--new-generation", action="store_true", help="do not continue the newest generation")
     parser.add_argument("--promote", action="store_true", help="make a new generation live with its first version")
     parser.add_argument("--learning", choices=LEARNING, default=_USUAL.learning,
-                        help="rows, histories and counts; all but rows; or only look")  # fmt: skip
-    parser.add_argument("--rate", type=float, default=_USUAL.rate, help="of row-wise Adagrad")
+                        help="rows, histories and counts (all, the usual one); all but rows; or only look")  # fmt: skip
+    parser.add_argument("--rate", type=float, default=_USUAL.rate, help=f"of row-wise Adagrad ({_USUAL.rate:g})")
     parser.add_argument(
-        "--most-users", type=int, default=_USUAL.most_users, metavar="N", help="with rows; then the idlest go"
+        "--most-users",
+        type=int,
+        default=_USUAL.most_users,
+        metavar="N",
+        help=f"with rows; then the idlest go ({_USUAL.most_users})",
     )
     parser.add_argument(
-        "--most-items", type=int, default=_USUAL.most_items, metavar="N", help="further ones are left out"
+        "--most-items",
+        type=int,
+        default=_USUAL.most_items,
+        metavar="N",
+        help=f"further ones are left out ({_USUAL.most_items})",
     )
-    parser.add_argument("--window", type=int, default=_USUAL.window, metavar="N", help="likes of the newest window")
+    parser.add_argument(
+        "--window", type=int, default=_USUAL.window, metavar="N", help=f"likes of the newest window ({_USUAL.window})"
+    )
     parser.add_argument("--text-column", action="append", metavar="NAME",
                         help="a candidate column that describes a new item; repeat it (default: all)")  # fmt: skip
     parser.add_argument("--until-final", action="store_true", help="end with the stream (it ends there in any case)")
