@@ -51,7 +51,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="freshet-bench-") as out:
             fitted = train(Namespace(
                 data=f"movielens:{folder}", recipe="cllm4rec-small", out=Path(out), seed=0, least_likes=1,
-                split="time", threads=1, half_life_days=90.0,
+                max_bad_lines=0, split="time", threads=1, half_life_days=90.0,
             ))  # fmt: skip
             model = read_model(Path(out))
         rates = {} if quick else {rate: _replayed(model, folder, PARTS[:1], rate=rate) for rate in RATES}

@@ -23,6 +23,8 @@ from streams.command import say
 from streams.contract.errors import NotFoundError
 
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+_FOLDER = "FRESHET_SHARED_DATA"
+_REMEDY = "set it to the folder that holds movielens_1m and amazon_beauty"
 CASES = {
     "amazon-order": Case(data="amazon:{folder}/amazon_beauty", split="time", least_likes=7),
     "movielens-random": Case(data="movielens:{folder}/movielens_1m", split="random"),
@@ -47,20 +49,24 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 def data_folder() -> Path:
     """Where the data sets lie. Raises NotFoundError where there is no such folder."""
-    folder = Path(os.environ.get("FRESHET_SHARED_DATA", _DEFAULT))
+    folder = Path(os.environ.get(_FOLDER, _DEFAULT))
     if not folder.is_dir():
-        raise NotFoundError("there is no such folder", field="FRESHET_SHARED_DATA", value=str(folder),
-                            remedy="set it to the folder that holds movielens_1m and amazon_beauty")  # fmt: skip
+        raise NotFoundError("there is no such folder", field=_FOLDER, value=str(folder), remedy=_REMEDY)
     return folder
 
 
 def measured(
     cases: dict[str, Case], recipes: tuple[str, ...], folder: Path, seeds: tuple[int, ...]
 ) -> dict[str, dict[str, Any]]:
-    """Every recipe on each case whose data are there; tables go to standard error."""
+    """Every recipe on each case whose data are there; tables go to standard error.
+
+    Raises NotFoundError where no data are there at all.
+    """
     about = {name: _about(name, case, folder) for name, case in cases.items()}
     there = {name: cases[name] for name, told in about.items() if "left_out" not in told}
-    outcomes = outcomes_of(there, recipes, folder, seeds) if there else {}
+    if not there:
+        raise NotFoundError("holds none of the data sets", field=_FOLDER, value=str(folder), remedy=_REMEDY)
+    outcomes = outcomes_of(there, recipes, folder, seeds)
     return {name: about[name] | (summed_up(name, outcomes[name]) if name in there else {}) for name in cases}
 
 
@@ -80,13 +86,12 @@ def summed_up(case: str, found: dict[str, Outcome | str]) -> dict[str, Any]:
     outcomes = {name: outcome for name, outcome in found.items() if not isinstance(outcome, str)}
     left_out = {name: why for name, why in found.items() if isinstance(why, str)}
     per_seed = {name: outcome.per_seed for name, outcome in outcomes.items()}
-    comparison = compare(per_seed, base=BASE)
+    comparison = compare(per_seed, base=BASE, further_bases=[OURS] if OURS in per_seed else [])
     say(f"\n{case}:\n{render(comparison)}")
-    with_ours = compare(per_seed, base=OURS).paired if OURS in per_seed else {}
     chosen = {name: {"chosen": outcome.chosen, "tried": outcome.tried, "processor_seconds": outcome.seconds}
               for name, outcome in outcomes.items()}  # fmt: skip
-    return {**comparison.as_dict(), "paired_with_ours": with_ours, "new_items": _new_items(case, outcomes),
-            "chosen": chosen, "left_out": left_out}  # fmt: skip
+    return {**comparison.as_dict(), "paired_with_ours": comparison.paired_with.get(OURS, {}),
+            "new_items": _new_items(case, outcomes), "chosen": chosen, "left_out": left_out}  # fmt: skip
 
 
 def _new_items(case: str, outcomes: dict[str, Outcome]) -> dict[str, Any]:

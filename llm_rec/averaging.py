@@ -1,4 +1,4 @@
-"""A running mean of all that learns, which is what is validated and kept.
+"""A running mean of what a run moves, which is what is validated and kept.
 
 mean <- r mean + (1 - r) weights behind each step, r = min(decay, (1 + n) / (10 + n)) after n steps, so that the
 first weights are soon forgotten. Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by
@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
-
-from llm_rec.models import Models
+from torch import Tensor, nn
 
 _SLOWNESS = 10
 
@@ -21,9 +19,9 @@ _SLOWNESS = 10
 class Average:
     """The mean of a run's weights so far; nothing where `decay` is 0: then what is shown is the weights."""
 
-    def __init__(self, models: Models, decay: float) -> None:
-        self._models, self._decay = models, decay
-        self._means: dict[str, Tensor] = models.snapshot() if decay else {}
+    def __init__(self, weights: Mapping[str, nn.Parameter], decay: float) -> None:
+        self._weights, self._decay = dict(weights), decay
+        self._means: dict[str, Tensor] = self._copied() if decay else {}
         self.steps = 0
 
     @torch.no_grad()
@@ -33,26 +31,22 @@ class Average:
             return
         self.steps += 1
         kept = min(self._decay, (1 + self.steps) / (_SLOWNESS + self.steps))
-        for name, weights in self._models.learnt():
-            self._means[name].lerp_(weights.detach(), 1 - kept)
+        for name, mean in self._means.items():
+            mean.lerp_(self._weights[name].detach(), 1 - kept)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """The models hold the mean within, and their own weights again behind it."""
-        if not self._decay:
-            yield
-            return
-        weights = self._models.snapshot()
-        self._models.restore(self._means)
+        own = self._copied() if self._decay else {}
+        self._put(self._means)
         try:
             yield
         finally:
-            self._models.restore(weights)
+            self._put(own)
 
     def keep(self) -> None:
         """Puts the mean in the weights' place for good."""
-        if self._decay:
-            self._models.restore(self._means)
+        self._put(self._means)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a run's file holds of it."""
@@ -60,5 +54,13 @@ class Average:
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Goes on from what `tensors` gave behind as many steps."""
-        self._means = {name: held.clone() for name, held in tensors.items()}
+        self._means = {name: tensors[name].clone() for name in self._means}
         self.steps = steps
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: weights.detach().clone() for name, weights in self._weights.items()}
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._weights[name].copy_(value)

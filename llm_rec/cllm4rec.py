@@ -18,6 +18,7 @@ from llm_rec.documents import Review, Writer
 from llm_rec.fusion import fuse
 from llm_rec.interactions import Catalogue
 from llm_rec.item_bias import add_item_bias
+from llm_rec.item_weights import words_of
 from llm_rec.material import Material
 from llm_rec.models import Models, build_models
 from llm_rec.new_items import NewItems
@@ -84,15 +85,15 @@ class CLLM4Rec:
             with torch.no_grad():
                 items = models.collaborative.items
                 items.copy_(started_at_texts(items, catalogue.texts, config.start))
-        material = Material(split.train, catalogue.texts, self._reviews)
-        new_items = NewItems(material, config.new_items_from)
+        material, words = Material(split.train, catalogue.texts, self._reviews), words_of(catalogue.texts)
+        new_items = NewItems(material, config.new_items_from, words)
         Trainer(
             models, writer, material, config,
             seed=seed, validate=lambda: self._validation(split, new_items), tell=self._tell,
         ).run(self._folder)  # fmt: skip
         new_items.graft(models)
         if config.fusion is not None:
-            fuse(models, writer, self.scores, split, catalogue.texts, new_items, config.fusion, self._tell)
+            fuse(models, writer, self.scores, split, words, new_items, config.fusion, self._tell)
 
     def scores(self, users: Array, histories: list[Array]) -> Floats:
         """(B, J) float32 of users (B,) and their histories, oldest first; larger is better, nothing is masked.

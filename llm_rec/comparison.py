@@ -7,6 +7,7 @@ S seeds, U users, R draws.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,19 @@ _DRAWS_AT_ONCE = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """`results`: name -> metric, its stderr and ci95; `paired`: name -> metric -> delta to `base` and its ci95."""
+    """`results`: name -> metric, its stderr and ci95; `paired_with`: base -> name -> metric -> delta and its ci95."""
 
     base: str
+    """The first of the bases: the one that is printed."""
     num_users: int
     results: dict[str, dict[str, Any]]
-    paired: dict[str, dict[str, Any]]
+    paired_with: dict[str, dict[str, dict[str, Any]]]
     metrics: tuple[str, ...] = METRICS
+
+    @property
+    def paired(self) -> dict[str, dict[str, Any]]:
+        """Name -> metric -> delta to `base` and its ci95."""
+        return self.paired_with[self.base]
 
     def as_dict(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -41,12 +48,14 @@ def compare(
     outcomes: dict[str, list[UserMetrics]],
     *,
     base: str,
+    further_bases: Sequence[str] = (),
     seed: int = 0,
     metrics: tuple[str, ...] = METRICS,
     same_fits: bool = False,
 ) -> Comparison:
     """Name -> one outcome a seed; all must have been measured on the same users. `seed` draws the bootstrap.
 
+    Differences to every base are of the same draws, which do not depend on what the bases are.
     `same_fits`: what bears the same seed was fitted once for all names, so seeds are drawn for all together.
 
     Raises InputError where nobody has test likes: there is nothing to compare by.
@@ -57,16 +66,19 @@ def compare(
     assert all(np.array_equal(each.users, users) for of in outcomes.values() for each in of), "the same users"
     draws = _Draws(len(users), {name: len(of) for name, of in outcomes.items()}, seed, same_fits)
     results: dict[str, dict[str, Any]] = {name: {"seeds": len(of)} for name, of in outcomes.items()}
-    paired: dict[str, dict[str, Any]] = {name: {} for name in outcomes if name != base}
+    paired_with: dict[str, dict[str, dict[str, Any]]] = {
+        each: {name: {} for name in outcomes if name != each} for each in (base, *further_bases)
+    }
     for metric in metrics:
         values = {name: np.stack([each.values[metric] for each in of]) for name, of in outcomes.items()}
         drawn = {name: draws.means(name, of) for name, of in values.items()}
         for name, of in values.items():
             results[name] |= _told(metric, float(of.mean()), drawn[name])
-        for name, told in paired.items():
-            delta = results[name][metric] - results[base][metric]
-            told[metric] = {"delta": delta, "ci95": _interval(drawn[name] - drawn[base])}
-    return Comparison(base=base, num_users=len(users), results=results, paired=paired, metrics=metrics)
+        for each, paired in paired_with.items():
+            for name, told in paired.items():
+                delta = results[name][metric] - results[each][metric]
+                told[metric] = {"delta": delta, "ci95": _interval(drawn[name] - drawn[each])}
+    return Comparison(base=base, num_users=len(users), results=results, paired_with=paired_with, metrics=metrics)
 
 
 class _Draws:

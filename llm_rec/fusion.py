@@ -10,12 +10,13 @@ its own training likes (stacking, Wolpert 1992).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from llm_rec.documents import Writer
 from llm_rec.history_path import HistoryPath, path_of
@@ -65,15 +66,16 @@ class FusionConfig:
 
 
 @torch.no_grad()
-def fuse(models: Models, writer: Writer, scores: Score, split: Split, texts: Sequence[str], new_items: NewItems,
+def fuse(models: Models, writer: Writer, scores: Score, split: Split, words: csr_array, new_items: NewItems,
          config: FusionConfig, tell: Callable[[str], None]) -> None:  # fmt: skip
     """Chooses in turn the history's lambda and decay for what it finds alone, both weights together, and newness.
 
-    `scores` are those of `models` as they are when asked. Of very many items the most liked have linear weights.
+    `scores` are those of `models` as they are when asked, `words` (J, W) those of the items' texts. Of very many items
+    the most liked have linear weights.
     """
     bias, num_items = models.bias, len(split.items)
     assert bias is not None, "the configuration asks for one"
-    path = _best_path(split, texts, writer, config, tell).to(models.device)
+    path = _best_path(split, words, writer, config, tell).to(models.device)
     popularity = new_items.filled(log_likes(split.train, num_items))
     weight, share = _best("history and popularity", validated(split, lambda users, histories: _weighed(
         scores(users, histories), _scores(path, writer, histories), popularity.numpy(), config)), tell)  # fmt: skip
@@ -94,17 +96,18 @@ def largest_within(found: dict[float, float], cost: float) -> float:
     return max(key for key, value in found.items() if value >= (1 - cost) * max(found.values()))
 
 
-def _best_path(split: Split, texts: Sequence[str], writer: Writer, config: FusionConfig,
+def _best_path(split: Split, words: csr_array, writer: Writer, config: FusionConfig,
                tell: Callable[[str], None]) -> HistoryPath:  # fmt: skip
     """The way that finds most on validation alone, with weight 1."""
-    kept = most_liked(split.train, len(texts))
-    place = np.full(len(texts), -1)
+    num_items = len(split.items)
+    kept = most_liked(split.train, num_items)
+    place = np.full(num_items, -1)
     place[kept] = np.arange(len(kept))
     likes = [place[items][place[items] >= 0] for items in split.train]
-    gram = liked_together(likes, len(kept)) + config.text_weight * worded_alike([texts[item] for item in kept])
+    gram = liked_together(likes, len(kept)) + config.text_weight * worded_alike(words[kept])
     paths = {
         l2: path_of(torch.from_numpy(closed_form(gram, l2)).float(), config.rank).spread(
-            torch.from_numpy(kept), len(texts))
+            torch.from_numpy(kept), num_items)
         for l2 in config.l2
     }  # fmt: skip
     l2, decay = _best("lambda and decay of the history alone", validated(

@@ -47,9 +47,8 @@ def most_liked(likes: Sequence[Array], num_items: int) -> Array:
     return np.sort(np.argsort(-counts, kind="stable")[:MOST_ITEMS])
 
 
-def worded_alike(texts: Sequence[str]) -> Matrix:
-    """(J, J): cosines of the items' words (`words_of`)."""
-    words = words_of(texts)
+def worded_alike(words: csr_array) -> Matrix:
+    """(J, J): cosines of the items' words (J, W), which are some rows of `words_of`."""
     alike: Matrix = (words @ words.T).toarray()
     return alike
 

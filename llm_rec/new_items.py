@@ -7,15 +7,16 @@ texts     what a ridge regression on the words of known items says of theirs, em
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array
 from torch import Tensor
 
-from llm_rec.item_weights import most_liked, words_of
+from llm_rec.item_weights import most_liked, worded_alike
 from llm_rec.material import Material
 from llm_rec.models import Models
 from llm_rec.switches import NewItemsFrom
@@ -31,11 +32,11 @@ class _Ridge:
     values of new items = X_new X_known' (X_known X_known' + ridge I)^-1 (values of known items), X the words.
     """
 
-    def __init__(self, material: Material, new: Array, known: Array) -> None:
-        words, kept = words_of(material.texts), most_liked(material.likes, len(material.texts))
+    def __init__(self, likes: Sequence[Array], words: csr_array, new: Array, known: Array) -> None:
+        kept = most_liked(likes, words.shape[0])
         self._told = kept[known[kept]]
         self._known_words, self._new_words = words[self._told], words[new]
-        alike = (self._known_words @ self._known_words.T).toarray()
+        alike = worded_alike(self._known_words)
         self._factor = cho_factor(alike + _RIDGE * np.eye(len(alike)), lower=True, overwrite_a=True)
 
     def of_new(self, values: Tensor) -> Tensor:
@@ -48,13 +49,14 @@ class _Ridge:
 class NewItems:
     """Those of a material: K new and L known items of J; K is 0 where nothing is known to stand for them."""
 
-    def __init__(self, material: Material, come_from: NewItemsFrom | None) -> None:
+    def __init__(self, material: Material, come_from: NewItemsFrom | None, words: csr_array) -> None:
+        """`words` (J, W) are those of the material's texts."""
         known = material.known_items()
         described = np.array([bool(text.strip()) for text in material.texts], dtype=np.bool_) & (come_from is not None)
         self._new = torch.from_numpy(np.flatnonzero(described & ~known))
         self._known = torch.from_numpy(np.flatnonzero(known))
         regress = come_from == "texts" and len(self._new) > 0
-        self._ridge = _Ridge(material, self._new.numpy(), known) if regress else None
+        self._ridge = _Ridge(material.likes, words, self._new.numpy(), known) if regress else None
 
     def filled(self, values: Tensor) -> Tensor:
         """`values` (J, ...) of known items, those of new ones made up from them."""

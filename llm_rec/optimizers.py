@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from llm_rec.models import Models
-from llm_rec.schedule import ScheduleConfig, Stage
+from llm_rec.schedule import ScheduleConfig, Stage, Task
 
 Owner = Literal["collaborative", "content"]
+_OPTIMIZERS = {"collaborative": "collaborative", "bias": "collaborative", "content": "content", "backbone": "backbone"}
+"""Which of the optimizers moves what `Models.learnt` names so; what else it names is chosen, not learnt."""
+
+
+def owner_of(task: Task) -> Owner:
+    """Whose step an epoch of the task takes."""
+    return "content" if task == "content" else "collaborative"
+
+
+def moved(models: Models, tasks: Collection[Task]) -> dict[str, dict[str, nn.Parameter]]:
+    """Optimizer -> name as in `Models.learnt` -> what it moves in a run of those tasks."""
+    acting = {"backbone", *map(owner_of, tasks)}
+    groups: dict[str, dict[str, nn.Parameter]] = {}
+    for name, parameter in models.learnt():
+        optimizer = _OPTIMIZERS.get(name.partition(".")[0])
+        if optimizer in acting:
+            groups.setdefault(optimizer, {})[name] = parameter
+    return groups
 
 
 class Optimizers:
     """Adam without decay or schedule; a set's step moves that set alone, and the backbone where it learns."""
 
-    def __init__(self, models: Models, schedule: ScheduleConfig, stage: Stage) -> None:
+    def __init__(
+        self, groups: Mapping[str, Mapping[str, nn.Parameter]], schedule: ScheduleConfig, stage: Stage
+    ) -> None:
+        """`groups` are what `moved` gives."""
         rate = schedule.finetuning_rate if stage == "fine-tuning" else schedule.pretraining_rate
-        self._of: dict[str, torch.optim.Adam] = {
-            "collaborative": torch.optim.Adam([models.collaborative.table, *_bias(models)], lr=rate, fused=True),
-            "content": torch.optim.Adam([models.content.table], lr=rate, fused=True),
+        self._of = {
+            name: torch.optim.Adam(
+                list(group.values()), lr=schedule.backbone_rate if name == "backbone" else rate, fused=True
+            )
+            for name, group in groups.items()
         }
-        weights = [parameter for _, parameter in models.backbone.parameters()]
-        if weights:
-            self._of["backbone"] = torch.optim.Adam(weights, lr=schedule.backbone_rate, fused=True)
 
     def descend(self, loss: Tensor, owner: Owner) -> None:
         """One step down the loss."""
@@ -54,7 +74,3 @@ class Optimizers:
                 if of == name:
                     state.setdefault(int(number), {})[part] = tensor
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _bias(models: Models) -> list[nn.Parameter]:
-    return [] if models.bias is None else [models.bias]

@@ -46,13 +46,19 @@ class _Like(NamedTuple):
     part: str
 
 
-def load(spec: str, *, least_likes: int = 1) -> Source:
-    """Reads `FORMAT:DIR`, its `least_likes`-core alone. Raises InputError, NotFoundError or FormatError."""
+def load(spec: str, *, least_likes: int = 1, max_bad_lines: int = 0) -> Source:
+    """Reads `FORMAT:DIR`, its `least_likes`-core alone; so many malformed lines are skipped.
+
+    Raises InputError, NotFoundError or FormatError.
+    """
     name, colon, path = spec.partition(":")
     if name not in READERS or not colon or not path:
         raise InputError("is not FORMAT:DIR", field="data", value=spec,
                          remedy=f"use one of {', '.join(f'{reader}:DIR' for reader in READERS)}")  # fmt: skip
-    source = READERS[name](spec, Path(path).expanduser())
+    source = READERS[name](spec, Path(path).expanduser(), BadLines(max_bad_lines))
+    if not len(source.interactions.item):
+        raise InputError("holds nothing that anybody liked", field="data", value=spec,
+                         remedy="give films rated 4 or 5, or reviewed products")  # fmt: skip
     return source if least_likes == 1 else core_of(source, least_likes)
 
 
@@ -76,31 +82,30 @@ def part_of(source: Source, kept: Array) -> Source:
     return Source(source.spec, Interactions(*names, user, item, likes.time_ms[kept]), told, part, source.has_time)
 
 
-def _movielens(spec: str, directory: Path) -> Source:
+def _movielens(spec: str, directory: Path, bad_lines: BadLines) -> Source:
     path = events_file(directory)
     if path is None:
         raise NotFoundError("holds no events.jsonl.gz or events.jsonl", field="data", value=str(directory),
                             remedy="check the path")  # fmt: skip
     titles: dict[str, str] = {}
-    likes = list(_film_likes(path, titles))
-    by_title = {film.title: film for film in films_in(directory, BadLines()).values()}
+    likes = list(_film_likes(path, titles, bad_lines))
+    by_title = {film.title: film for film in films_in(directory, bad_lines).values()}
     films = {item: by_title.get(title) for item, title in titles.items()}
     texts = {item: ", ".join([titles[item], *(film.genres if film else [])]) for item, film in films.items()}
     return _source(spec, likes, texts, lambda item: film_columns(item, films[item]), has_time=True)
 
 
-def _film_likes(path: Path, titles: dict[str, str]) -> Iterator[_Like]:
+def _film_likes(path: Path, titles: dict[str, str], bad_lines: BadLines) -> Iterator[_Like]:
     """The likes in the order of time; every film met goes into `titles`."""
-    bad_lines = BadLines()
     for row in parse_lines(read_lines(require_file(path), bad_lines), parse_rating, bad_lines):
         titles[str(row.iid)] = row.title
         if row.label:
             yield _Like(str(row.uid), str(row.iid), 1000 * row.timestamp, row.split)
 
 
-def _amazon(spec: str, directory: Path) -> Source:
-    sequences = user_sequences(directory, BadLines())
-    texts = item_texts(directory, BadLines())
+def _amazon(spec: str, directory: Path, bad_lines: BadLines) -> Source:
+    sequences = user_sequences(directory, bad_lines)
+    texts = item_texts(directory, bad_lines)
     likes = [_Like(user, item, place, "") for user, items in sequences for place, item in enumerate(items)]
     return _source(spec, likes, texts, lambda item: item_columns(item, texts.get(item, "")), has_time=False)
 
@@ -121,4 +126,4 @@ def _source(
     return Source(spec, Interactions(tuple(user_of), tuple(item_of), user, item, time_ms), catalogue, part, has_time)
 
 
-READERS: dict[str, Callable[[str, Path], Source]] = {"movielens": _movielens, "amazon": _amazon}
+READERS: dict[str, Callable[[str, Path, BadLines], Source]] = {"movielens": _movielens, "amazon": _amazon}

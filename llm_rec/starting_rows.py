@@ -8,6 +8,7 @@ there: the paper's use of CLLM4Rec's embeddings in a two-tower model (Zhu et al.
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from streams.contract.columns import Array
 from streams.contract.errors import InputError
 from streams.contract.schema import Feature, Schema, load_schema
 from streams.contract.values import Floats, ids_of
+from streams.outputs import check_file
 
 DEVIATION = 0.05
 """Root mean square of the rows' entries."""
@@ -40,9 +42,10 @@ def export(args: Namespace) -> Result:
     asked = {"item": args.item_feature, "user": args.user_feature}
     if not any(asked.values()):
         raise InputError("no feature is named", field="item-feature", remedy="give --item-feature or --user-feature")
-    if args.deviation <= 0:
-        raise InputError("must be above 0", field="deviation", value=args.deviation, remedy="leave it out")
+    if not 0 < args.deviation < math.inf:
+        raise InputError("must be above 0 and finite", field="deviation", value=args.deviation, remedy="leave it out")
     schema, model = load_schema(args.schema), read_model(args.folder)
+    check_file(args.out, field="out")
     table = model.learnt["collaborative"].numpy()
     users = len(model.users)
     named = {

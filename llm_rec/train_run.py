@@ -27,17 +27,19 @@ from streams.command import Result, say
 from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, InputError
 from streams.contract.recommender import Item
+from streams.outputs import check_folder
 
+_BOUNDS = {"threads": (1, 1024), "seed": (0, 2**32 - 1)}
 _TEMPERATURES = 2.0 ** np.arange(-2, 4.25, 0.25)
 
 
 def train(args: Namespace) -> Result:
     """Fits and writes. Raises InputError, NotFoundError, FormatError, ConflictError where a model lies there."""
     began, out = time.monotonic(), Path(args.out)
+    config = recipe_named(args.recipe)
     _check(args)
     torch.set_num_threads(args.threads)
-    config = recipe_named(args.recipe)
-    source = learnt_part(load(args.data, least_likes=args.least_likes), args.split)
+    source = learnt_part(load(args.data, least_likes=args.least_likes, max_bad_lines=args.max_bad_lines), args.split)
     split = time_split(source) if args.split == "time" else last_split(source)
     likes = _known(split)
     say(f"{sum(map(len, likes))} likes of {len(split.users)} users and {len(split.items)} items")
@@ -61,13 +63,17 @@ def train(args: Namespace) -> Result:
 def _check(args: Namespace) -> None:
     """What can be told before anything is read."""
     if args.least_likes < 1:
-        raise InputError("must be 1 or more", field="least_likes", value=args.least_likes)
-    if args.threads < 1:
-        raise InputError("must be 1 or more", field="threads", value=args.threads)
+        raise InputError("must be 1 or more", field="least_likes", value=args.least_likes, remedy="leave it out for 1")
+    for name, (least, most) in _BOUNDS.items():
+        if not least <= getattr(args, name) <= most:
+            raise InputError(f"must be {least} to {most}", field=name, value=getattr(args, name),
+                             remedy="leave it out for the usual one")  # fmt: skip
     if not args.half_life_days > 0:
-        raise InputError("must be above 0", field="half_life_days", value=args.half_life_days)
+        raise InputError("must be above 0", field="half_life_days", value=args.half_life_days,
+                         remedy="leave it out for 90 days")  # fmt: skip
     if has_model(args.out):
         raise ConflictError("holds a model already", field="out", value=str(args.out), remedy="give another folder")
+    check_folder(args.out, field="out")
 
 
 def learnt_part(source: Source, split: str) -> Source:
@@ -84,7 +90,7 @@ def learnt_part(source: Source, split: str) -> Source:
     known = np.isin(likes.user, likes.user[learnt]) & np.isin(likes.item, likes.item[learnt])
     kept = learnt | (known & (source.part != TEST))
     if not learnt.any():
-        raise InputError("has no likes of its train part", field="data", value=source.spec)
+        raise InputError("has no likes of its train part", field="data", value=source.spec, remedy="use --split all")
     return part_of(source, kept)
 
 

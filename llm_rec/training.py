@@ -22,7 +22,7 @@ from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Document, Writer
 from llm_rec.material import Material, content_documents, finetuning_prompts, interaction_documents
 from llm_rec.models import Models
-from llm_rec.optimizers import Optimizers, Owner
+from llm_rec.optimizers import Optimizers, moved, owner_of
 from llm_rec.run_file import read_run, write_run
 from llm_rec.schedule import Epoch, plan
 from llm_rec.steps import collaborative_loss, content_loss, recommend_loss
@@ -60,6 +60,7 @@ class Trainer:
         self._seed, self._validate, self._tell = seed, validate, tell
         self._content = content_documents(material, writer) if config.with_content else []
         self._plan = plan(config.schedule, with_content=bool(self._content))
+        self._moved = moved(models, {epoch.task for epoch in self._plan})
 
     def run(self, folder: Path | None = None) -> None:
         """Runs all epochs, from where the run in `folder` stopped if there is one, and keeps the chosen state.
@@ -67,12 +68,13 @@ class Trainer:
         Raises InputError where the folder's run has another config, seed or other material, FormatError
         where its file is damaged.
         """
-        average = Average(self._models, self._schedule.average)
+        weights = {name: parameter for group in self._moved.values() for name, parameter in group.items()}
+        average = Average(weights, self._schedule.average)
         optimizers, progress = self._resume(folder, average)
         for number in range(progress.done, len(self._plan)):
             epoch = self._plan[number]
             if optimizers is None or self._begins_stage(number):
-                optimizers = Optimizers(self._models, self._schedule, epoch.stage)
+                optimizers = Optimizers(self._moved, self._schedule, epoch.stage)
             self._run_epoch(epoch, number, optimizers, average)
             with average.shown():
                 self._choose(epoch, progress)
@@ -91,12 +93,11 @@ class Trainer:
     def _run_epoch(self, epoch: Epoch, number: int, optimizers: Optimizers, average: Average) -> None:
         began, total, steps = time.monotonic(), 0.0, 0
         rng = np.random.default_rng([self._seed, number])
-        owner: Owner = "content" if epoch.task == "content" else "collaborative"
         with torch.random.fork_rng():
             torch.manual_seed(self._seed * _SEED_STRIDE + number)
             self._models.backbone.set_dropout(self._has_dropout(epoch))
             for loss in self._losses(epoch, rng):
-                optimizers.descend(loss, owner)
+                optimizers.descend(loss, owner_of(epoch.task))
                 average.take()
                 total, steps = total + float(loss.detach()), steps + 1
         self._models.backbone.set_dropout(False)
@@ -160,7 +161,7 @@ class Trainer:
         best = _part(tensors, "best")
         self._models.restore(_part(tensors, "now"))
         average.restore(_part(tensors, "average"), values["averaged_steps"])
-        optimizers = Optimizers(self._models, self._schedule, self._plan[values["done"] - 1].stage)
+        optimizers = Optimizers(self._moved, self._schedule, self._plan[values["done"] - 1].stage)
         optimizers.restore(_part(tensors, "adam"))
         self._tell(f"resumed behind {self._plan[values['done'] - 1]}")
         return optimizers, Progress(values["done"], values["best_score"], best or None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from streams.contract.errors import FreshetError, InputError, UnavailableError
 
@@ -22,14 +24,26 @@ def add_url(parser: ArgumentParser) -> None:
 
 
 def gateway_url(args: Namespace) -> str:
-    """The gateway's address, without a slash at its end. Raises InputError where none is known."""
-    if args.url or os.environ.get("FRESHET_GATEWAY"):
-        return str(args.url or os.environ["FRESHET_GATEWAY"]).rstrip("/")
+    """The gateway's address, without a slash at its end. Raises InputError where none is known, or it is none."""
+    given = args.url or os.environ.get("FRESHET_GATEWAY")
+    if given:
+        return _address(given).rstrip("/")
     try:
         return str(json.loads((args.dir / "services.json").read_text())["addresses"]["gateway"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError("no gateway was named", field="url",
                          remedy="give --url http://HOST:PORT, or run `freshet up` first") from error  # fmt: skip
+
+
+def _address(given: str) -> str:
+    try:
+        place = urlsplit(given)
+        usable = place.scheme in ("http", "https") and place.hostname and place.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InputError("is no address of a gateway", field="url", value=given, remedy="give http://HOST:PORT")
+    return given
 
 
 def call(url: str, body: bytes | None = None) -> Any:
@@ -44,7 +58,7 @@ def call(url: str, body: bytes | None = None) -> Any:
     except urllib.error.HTTPError as error:
         with error:
             raise _told(error) from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise UnavailableError(f"no answer from the gateway: {error}", field="url", value=url,
                                remedy="check the address with `freshet status`") from error  # fmt: skip
 

@@ -10,7 +10,6 @@ and the same batches follow: the model is the one of a run that was never interr
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from streams.checkpoints.store import CheckpointConfig, CheckpointStore, Loaded,
 from streams.log.event_log import EventLog
 from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
+from streams.turns.pace import Pace
 from streams.turns.source import ExampleSource, SourceConfig
 from streams.versions.delta import Publisher
 from trainer.aside import DeadLetterSender
@@ -117,7 +117,7 @@ class Trainer:
         self._cursor: Cursor | None = None
         self._saved_step = 0
         self._refused: list[Refused] = []
-        self._timing = _Timing()
+        self._pace = Pace(config.progress_seconds)
         self._keeper = CheckpointKeeper(
             log, checkpoints, config.checkpoint, topic=self._topic, group=GROUP, present=self._present
         )  # fmt: skip
@@ -148,7 +148,7 @@ class Trainer:
         self._keeper.begin(source.cursor, saved_step=self._saved_step)
         prepared_ones = prepared_turns(source, Preparer(self._learner.schema), self._aside.bad_request)
         ahead = Ahead(prepared_ones, self._stop, depth=self._config.prefetch)
-        self._timing.begin(self._learner.counters.examples)
+        self._pace.begin(self._learner.counters.examples)
         with closing(self._keeper):
             try:
                 for prepared in ahead:
@@ -171,12 +171,12 @@ class Trainer:
 
     def progress(self) -> TrainProgress:
         """Where the trainer stands now."""
-        learner, counters, timing = self._learner, self._learner.counters, self._timing
+        learner, counters = self._learner, self._learner.counters
         assert self._cursor is not None, "progress is known once the run has begun"
         return TrainProgress(
             step=counters.step,
             examples=counters.examples,
-            examples_per_second=timing.examples_per_second(counters.examples),
+            examples_per_second=self._pace.per_second(counters.examples),
             newest_event_time_ms=counters.newest_event_time_ms,
             newest_ingest_ms=counters.newest_ingest_ms,
             window=learner.progressive.window_scores(),
@@ -205,7 +205,7 @@ class Trainer:
         assert self._cursor is not None, "the run has begun"
         self.offer()
         self._keeper.keep_up(self._learner.counters.step, self._cursor)
-        if self._timing.progress_due(self._learner.counters.step, self._config.progress_seconds):
+        if self._pace.tells(self._learner.counters.step):
             self._on_progress(self.progress())
 
     def _present(self) -> Present:
@@ -213,27 +213,3 @@ class Trainer:
         learner = self._learner
         state = {**learner_values(learner), "cursor": cursor_to_state(self._cursor), "topic": self._topic}
         return Present(learner.counters.step, learner_tensors(learner), state, self._cursor)
-
-
-@dataclass(slots=True)
-class _Timing:
-    """When things were done last, in seconds of the monotonic clock."""
-
-    began: float = 0.0
-    examples_before: int = 0
-    reported: float = 0.0
-    reported_step: int = -1
-
-    def begin(self, examples: int) -> None:
-        self.began = self.reported = time.monotonic()
-        self.examples_before = examples
-
-    def progress_due(self, step: int, every_seconds: float) -> bool:
-        due = step != self.reported_step and time.monotonic() - self.reported >= every_seconds
-        if due:
-            self.reported, self.reported_step = time.monotonic(), step
-        return due
-
-    def examples_per_second(self, examples: int) -> float:
-        seconds = time.monotonic() - self.began
-        return (examples - self.examples_before) / seconds if seconds > 0 else 0.0

@@ -13,6 +13,7 @@ from streams.contract.errors import InputError
 from streams.contract.schema import Schema, load_schema
 from streams.log.event_log import EventLog, open_log
 from streams.metrics_page import open_page
+from streams.outputs import check_files
 from streams.stopping import stopped_by_signals
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
@@ -34,6 +35,7 @@ def train(args: Namespace) -> Result:
     """Trains as `args` say; returns the account. Raises InputError, UnavailableError, ConflictError."""
     if not args.log:
         raise InputError("no event log was named", field="log", remedy="give --log ADDRESS or set FRESHET_LOG")
+    check_files(args, "ready", "summary")
     schema = load_schema(args.schema)
     learner = continual_learner(schema, _recipe(args), args.checkpoints / "rounds", device=args.device)
     stop = threading.Event()
@@ -94,6 +96,8 @@ def _config(args: Namespace) -> TrainerConfig:
 def _publisher(
     args: Namespace, log: EventLog, learner: Learner, schema: Schema, goes_on: bool, open_things: ExitStack
 ) -> ThreadedPublisher:
+    retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
+    config = PublishConfig(interval_seconds=args.publish_seconds, retention=retention)
     store = open_row_store(args.redis, model=args.model)
     open_things.callback(store.close)
     target = PublishTarget(
@@ -101,8 +105,7 @@ def _publisher(
         programs=export_programs(learner.network), recipe=learner.recipe.name, row_encoding=args.row_encoding,
         new_generation=not goes_on, promote=args.promote,
     )  # fmt: skip
-    retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
-    return ThreadedPublisher(target, gate(), PublishConfig(interval_seconds=args.publish_seconds, retention=retention))
+    return ThreadedPublisher(target, gate(), config)
 
 
 def _show(progress: TrainProgress) -> None:

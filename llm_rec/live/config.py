@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from streams.contract.errors import InputError
 from streams.contract.recommender import MOST_ITEMS
 
+MOST_USERS = 1 << 24
+_LEAVE_OUT = "leave it out for the usual one"
 LEARNING = ("all", "histories", "nothing")
 
 
@@ -46,14 +49,16 @@ class LearnConfig:
             raise InputError("is none of them", field="learning", value=self.learning,
                              remedy=f"use one of {', '.join(LEARNING)}")  # fmt: skip
         for name in ("rate", "first_sum", "bias_rate", "temperature_rate", "smoothing", "ridge"):
-            if not getattr(self, name) > 0:
-                raise InputError("must be above 0", field=name, value=getattr(self, name))
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError("must be above 0 and finite", field=name, value=getattr(self, name),
+                                 remedy=_LEAVE_OUT)  # fmt: skip
         for name in ("batch_size", "window"):
             if getattr(self, name) < 1:
-                raise InputError("must be 1 or more", field=name, value=getattr(self, name))
+                raise InputError("must be 1 or more", field=name, value=getattr(self, name), remedy=_LEAVE_OUT)
         if self.most_users < self.batch_size:
             raise InputError("is fewer than the examples of a turn, whose users would evict each other",
                              field="most_users", value=self.most_users,
                              remedy=f"give {self.batch_size} or more")  # fmt: skip
-        if not 0 < self.most_items <= MOST_ITEMS:
-            raise InputError(f"must be 1 to {MOST_ITEMS}", field="most_items", value=self.most_items)
+        for name, most in (("most_users", MOST_USERS), ("most_items", MOST_ITEMS)):
+            if not 0 < getattr(self, name) <= most:
+                raise InputError(f"must be 1 to {most}", field=name, value=getattr(self, name), remedy=_LEAVE_OUT)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from streams.contract.errors import InputError
 from streams.log.event_log import EventLog, Record
 from streams.turns.ahead import Ahead
 from streams.turns.cursor import Cursor, cursor_from_state, cursor_to_state
+from streams.turns.pace import Pace
 from streams.turns.source import ExampleSource, SourceConfig, Turn
 
 _LOGGER = logging.getLogger(__name__)
@@ -93,8 +93,8 @@ class LearnLoop:
         self._on_progress: Callable[[LearnProgress], None] = _say_nothing
         self._stop = stop or threading.Event()
         self._cursor: Cursor | None = None
-        self._began = self._told_at = time.monotonic()
-        self._saved_step = self._told_step = self._likes_before = 0
+        self._saved_step = 0
+        self._pace = Pace(config.progress_seconds)
 
     def resume(self) -> Loaded:
         """Takes the newest valid checkpoint, if there is one; says which were refused.
@@ -126,7 +126,7 @@ class LearnLoop:
         )
         self._cursor = source.cursor
         self._keeper.begin(source.cursor, saved_step=self._saved_step)
-        self._begin()
+        self._pace.begin(self._learner.progressive.num_likes)
         ahead = Ahead(iter(source.next_turn, None), self._stop)
         with closing(self._keeper):
             try:
@@ -152,11 +152,10 @@ class LearnLoop:
         """Where the learner stands now."""
         learner, offering = self._learner, self._offering
         assert self._cursor is not None, "progress is known once the run has begun"
-        seconds = time.monotonic() - self._began
         likes = learner.progressive.num_likes
         return LearnProgress(
             step=learner.step, examples=learner.num_examples, likes=likes,
-            likes_per_second=(likes - self._likes_before) / seconds if seconds > 0 else 0.0,
+            likes_per_second=self._pace.per_second(likes),
             newest_ingest_ms=learner.newest_ingest_ms,
             window=learner.progressive.recent(), lifetime=learner.progressive.lifetime(),
             users=len(learner.users), items=len(learner.items),
@@ -168,10 +167,6 @@ class LearnLoop:
             checkpoint=self._keeper.name, checkpoint_seconds=self._keeper.seconds,
         )  # fmt: skip
 
-    def _begin(self) -> None:
-        self._began = self._told_at = time.monotonic()
-        self._likes_before = self._learner.progressive.num_likes
-
     def _turn(self, turn: Turn) -> None:
         if turn.examples is not None:
             self._learner.learn(turn.examples)
@@ -182,9 +177,7 @@ class LearnLoop:
         assert self._cursor is not None, "the run has begun"
         self.offer()
         self._keeper.keep_up(self._learner.step, self._cursor)
-        step, now = self._learner.step, time.monotonic()
-        if step != self._told_step and now - self._told_at >= self._config.progress_seconds:
-            self._told_step, self._told_at = step, now
+        if self._pace.tells(self._learner.step):
             self._on_progress(self.progress())
 
     def _present(self) -> Present:

@@ -24,6 +24,7 @@ from streams.contract.errors import InputError
 from streams.contract.recommend_wire import RECOMMENDER
 from streams.log.event_log import EventLog
 from streams.metrics_page import open_page
+from streams.outputs import check_files
 from streams.stopping import stopped_by_signals
 from streams.store.row_store import open_row_store
 from streams.turns.source import SourceConfig
@@ -34,6 +35,7 @@ from streams.versions.retention import RetentionConfig
 
 def learn(args: Namespace) -> Result:
     """Learns as `args` say; returns the account. Raises InputError, NotFoundError, FormatError, ConflictError."""
+    check_files(args, "ready", "summary")
     config = LearnConfig(
         learning=args.learning, rate=args.rate, most_users=args.most_users, most_items=args.most_items,
         window=args.window, text_columns=tuple(args.text_column or ()),
@@ -95,13 +97,13 @@ def _resume(loop: LearnLoop, args: Namespace) -> None:
 def _publisher(
     args: Namespace, log: EventLog, learner: LiveLearner, loop: LearnLoop, goes_on: bool, open_things: ExitStack
 ) -> ThreadedPublisher:
+    retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
+    config = PublishConfig(interval_seconds=args.publish_seconds, retention=retention)
     store = open_row_store(args.redis, model=RECOMMENDER)
     open_things.callback(store.close)
     target, catalogue_items = publish_target(
         learner, log, store, new_generation=args.new_generation or not goes_on, promote=args.promote
     )
-    retention = RetentionConfig(tombstone_seconds=args.tombstone_seconds)
-    config = PublishConfig(interval_seconds=args.publish_seconds, retention=retention)
     publisher = ThreadedPublisher(target, recommender_gate(learner.progressive.newest), config)
     loop.publish_through(Offering(learner, publisher, args.examples, catalogue_items=catalogue_items))
     return publisher

@@ -30,10 +30,11 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         if self.keep < 1:
-            raise InputError("must be at least 1", field="keep", value=self.keep)
-        if self.every_steps < 0 or self.every_seconds < 0:
-            raise InputError("must not be negative", field="every_steps or every_seconds",
-                             value=(self.every_steps, self.every_seconds))  # fmt: skip
+            raise InputError("must be at least 1", field="keep", value=self.keep, remedy="leave it out for 3")
+        for unit, every in (("steps", self.every_steps), ("seconds", self.every_seconds)):
+            if not every >= 0:
+                raise InputError("must not be negative", field=f"checkpoint_{unit}", value=every,
+                                 remedy="give 0 to make none for that reason")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

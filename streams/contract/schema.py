@@ -200,7 +200,8 @@ def parse_schema(text: str) -> Schema:
         fields: dict[str, Any] = tomllib.loads(text)
         return msgspec.convert(fields, Schema)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"is not TOML: {error}", field="schema") from error
+        raise InputError(f"is not TOML: {error}", field="schema",
+                         remedy="mend it, or give another file; streams/schemas/ has some") from error  # fmt: skip
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from error

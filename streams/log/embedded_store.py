@@ -94,7 +94,8 @@ class Store:
                     _create(connection)
                     self._check(connection)
         except (FileExistsError, NotADirectoryError) as error:
-            raise InputError("is not a folder", field="log", value=str(self.folder)) from error
+            raise InputError("is not a folder", field="log", value=str(self.folder),
+                             remedy="name a folder, or what does not exist yet") from error  # fmt: skip
         except OSError as error:
             raise UnavailableError(
                 f"cannot open the event log: {error.strerror}",

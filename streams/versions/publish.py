@@ -21,7 +21,7 @@ import numpy as np
 
 from streams.contract.bundles import bundle_layout
 from streams.contract.columns import Array
-from streams.contract.errors import UnavailableError
+from streams.contract.errors import InputError, UnavailableError
 from streams.contract.manifest import Generation, Manifest, ModelUpdate
 from streams.versions.commit import Committer, PublishTarget
 from streams.versions.delta import Delta
@@ -44,6 +44,11 @@ class PublishConfig:
     longest_pause_seconds: float = 5.0
     upkeep_seconds: float = 30.0
     retention: RetentionConfig = field(default_factory=RetentionConfig)
+
+    def __post_init__(self) -> None:
+        if not self.interval_seconds >= 0:
+            raise InputError("must not be negative", field="publish_seconds", value=self.interval_seconds,
+                             remedy="give 0 or more")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 
-from streams.contract.errors import ConflictError, NotFoundError
+from streams.contract.errors import ConflictError, InputError, NotFoundError
 from streams.contract.manifest import Generation
 from streams.store.row_store import RowStore
 
@@ -21,6 +22,11 @@ class RetentionConfig:
     grace_seconds: float = 600.0
     tombstone_seconds: float = 600.0
     """How far a scorer may be behind and still tell an evicted row from one that never was."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tombstone_seconds < math.inf:
+            raise InputError("must not be negative, and finite", field="tombstone_seconds",
+                             value=self.tombstone_seconds, remedy="give 0 or more")  # fmt: skip
 
 
 def clean_up(store: RowStore, current: Generation | None, config: RetentionConfig) -> None:

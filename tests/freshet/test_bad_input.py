@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,32 @@ def test_address_where_something_else_answers_is_told(tmp_path: Path, capsys: py
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "url: what answers there is no Freshet gateway: HTTP 501" in told
     assert "freshet status" in told
+
+
+@pytest.mark.parametrize(
+    "url", ["nosuch", "ftp://host", "http://", "http://host:port", "http://host:99999", "http://[x"]
+)
+def test_what_is_no_address_of_a_gateway_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", "--user", "u1", "--url", url, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (told["field"], told["remedy"]) == ("url", "give http://HOST:PORT")
+    assert url in told["message"]
+
+
+def test_address_where_no_http_is_spoken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_answer_once, args=(server,))
+        thread.start()
+        assert main(["recommend", "--user", "u1", "--url", f"http://127.0.0.1:{server.getsockname()[1]}"]) == 1
+        thread.join()
+    assert "url: no answer from the gateway" in capsys.readouterr().err
+
+
+def _answer_once(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"-ERR wrong number of arguments for 'get' command\r\n")
 
 
 def test_every_test_that_the_document_names_exists() -> None:

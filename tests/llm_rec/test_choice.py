@@ -19,6 +19,7 @@ from llm_rec.recipes import BASE, OURS, RECIPES, Recipe
 from llm_rec.splits import Split
 from streams.contract.errors import NotFoundError
 from tests.support.communities import CATALOGUE, SIZE, communities
+from tests.support.liked_films import write_films
 from tests.support.shared_data import shared_data
 
 EASE = Recipe(candidates={
@@ -87,12 +88,21 @@ def test_facts_count_what_was_never_learnt_from() -> None:
     assert (found["users_asked"], found["users_without_history"], found["items_without_likes"]) == (2 * SIZE, 1, 0)
 
 
-def test_absent_data_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path / "nosuch"))
+@pytest.mark.parametrize("folder", [".", "nosuch"])
+def test_a_folder_without_any_of_the_data_is_refused(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path / folder))
     with pytest.raises(NotFoundError, match="FRESHET_SHARED_DATA"):
         recommend.run(quick=True)
-    monkeypatch.setenv("FRESHET_SHARED_DATA", str(tmp_path))
-    assert "movielens_1m" in recommend.run(quick=True)["data_sets"]["movielens-time"]["left_out"]
+
+
+def test_data_that_are_absent_are_left_out_and_named(tmp_path: Path) -> None:
+    write_films(tmp_path / "films")
+    cases = {name: Case(data=f"movielens:{{folder}}/{name}", split="time") for name in ("films", "nosuch")}
+    found = recommend.measured(cases, ("popularity",), tmp_path, (0,))
+    assert set(found["films"]["results"]) == {"popularity"}
+    assert "nosuch" in found["nosuch"]["left_out"]
 
 
 def test_popularity_is_the_base_and_has_nothing_to_choose() -> None:

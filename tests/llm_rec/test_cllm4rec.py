@@ -10,6 +10,7 @@ import pytest
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.config import Cllm4recConfig
 from llm_rec.documents import Review
+from llm_rec.item_weights import words_of
 from llm_rec.material import Material
 from llm_rec.new_items import NewItems
 from llm_rec.recommender import Recommender
@@ -96,7 +97,7 @@ def test_a_new_item_has_its_content_embedding() -> None:
 def test_validation_sees_new_items_as_they_will_be_served_and_leaves_training_alone() -> None:
     models, material = fitted().models, Material(without_new_item().train, coloured().texts)
     before = models.snapshot()
-    with NewItems(material, "content").grafted(models):
+    with NewItems(material, "content", words_of(material.texts)).grafted(models):
         assert (models.collaborative.items[NEW_RED_ITEM] == models.content.items[NEW_RED_ITEM]).all()
     assert (models.collaborative.table == before["collaborative"]).all()
 

@@ -70,6 +70,16 @@ def test_same_call_gives_the_same_intervals() -> None:
     assert compare(outcomes, base="base") == compare(outcomes, base="base")
 
 
+def test_differences_to_several_bases_are_those_of_one_base_at_a_time() -> None:
+    outcomes = {name: [drawn(0.5, 30, seed=3 * number + fit) for fit in range(number + 1)] for number, name in
+                enumerate(("popularity", "ours", "other"))}  # fmt: skip
+    found = compare(outcomes, base="popularity", further_bases=["ours"])
+    assert found.paired_with == {base: compare(outcomes, base=base).paired for base in ("popularity", "ours")}
+    assert found.paired == found.paired_with["popularity"]
+    assert found.results == compare(outcomes, base="ours").results
+    assert render(found) == render(compare(outcomes, base="popularity"))
+
+
 def test_nobody_asked_is_refused() -> None:
     with pytest.raises(InputError, match="no user has test likes"):
         compare({"base": [outcome([])]}, base="base")

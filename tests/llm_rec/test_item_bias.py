@@ -11,6 +11,7 @@ import torch
 
 from llm_rec.cllm4rec import CLLM4Rec
 from llm_rec.item_bias import log_likes
+from llm_rec.item_weights import words_of
 from llm_rec.material import Material
 from llm_rec.new_items import NewItems
 from llm_rec.scoring import score_prompts
@@ -60,6 +61,7 @@ def test_training_finds_its_own_biases_again_behind_validation() -> None:
     model = CLLM4Rec(BIASED, tell=quiet)
     model.fit(two_communities(), coloured(), seed=0)
     before = model.models.snapshot()
-    with NewItems(Material([np.array([0, 1])], coloured().texts), "content").grafted(model.models):
+    material = Material([np.array([0, 1])], coloured().texts)
+    with NewItems(material, "content", words_of(material.texts)).grafted(model.models):
         assert not torch.equal(model.models.snapshot()["bias"], before["bias"])
     assert torch.equal(model.models.snapshot()["bias"], before["bias"])

@@ -20,7 +20,7 @@ def test_likes_together_are_counted() -> None:
 
 
 def test_texts_are_alike_by_the_words_that_two_of_them_have() -> None:
-    alike = worded_alike(TEXTS)
+    alike = worded_alike(words_of(TEXTS))
     assert alike[0, 1] == pytest.approx(1 / math.sqrt(2))
     assert alike[0, 2] == 0
     assert np.diag(alike) == pytest.approx([1, 1, 1, 0])
@@ -29,7 +29,7 @@ def test_texts_are_alike_by_the_words_that_two_of_them_have() -> None:
 def test_an_item_that_nobody_liked_has_weights_through_its_words_alone() -> None:
     likes = liked_together([np.array([0, 1])] * 5, len(TEXTS))
     assert (closed_form(likes, 1.0)[:, NEW] == 0).all()
-    weights = closed_form(likes + worded_alike(TEXTS), 1.0)
+    weights = closed_form(likes + worded_alike(words_of(TEXTS)), 1.0)
     assert weights[1, NEW] > 0
     assert weights[1, NEW] > weights[0, NEW]
 
@@ -38,6 +38,12 @@ def test_words_are_those_of_two_texts_in_rows_of_length_1() -> None:
     words = words_of(TEXTS).toarray()
     assert words.shape == (4, 2)
     assert np.linalg.norm(words, axis=1) == pytest.approx([1, 1, 1, 0])
+
+
+def test_without_a_word_that_two_texts_have_no_item_is_like_another() -> None:
+    words = words_of(("red shoe", "", ""))
+    assert words.shape == (3, 0)
+    assert (worded_alike(words[np.array([0, 2])]) == 0).all()
 
 
 def test_of_too_many_items_the_most_liked_have_weights(monkeypatch: pytest.MonkeyPatch) -> None:

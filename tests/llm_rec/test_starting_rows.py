@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from freshet.cli import main
+from llm_rec.model_folder import write_model
 from llm_rec.starting_rows import Named, reduced, write_starting_rows
 from streams.contract.errors import InputError
 from streams.contract.schema import Feature, Schema
 from streams.contract.values import ids_of
+from streams.datasets.registry import schema_path
+from tests.support.live_recommender import fitted
 
 ITEM = Feature(name="movie_id", scope="ad", kind="categorical", table="movie", dim=3)
 SCHEMA = Schema(name="films", features=(
@@ -59,4 +64,28 @@ def test_a_feature_that_cannot_have_these_names_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=says):
         write_starting_rows(tmp_path / "rows", SCHEMA, {feature: Named(names, drawn(len(names), 4))})
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(("wrong", "field"), [
+    (("--deviation", "nan"), "deviation"), (("--deviation", "inf"), "deviation"), (("--deviation", "0"), "deviation"),
+    (("--from", "/nosuch"), "from"), (("--schema", "/nosuch"), "schema"), (("--item-feature", "nosuch"), "feature"),
+    (("--item-feature", ""), "item-feature"), (("--out", "/"), "out"), (("--out", "/proc/nosuch/rows"), "out"),
+])  # fmt: skip
+def test_input_of_the_command_that_cannot_be_is_named(
+    wrong: tuple[str, str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model", fitted())
+    usual = [
+        "--from",
+        str(tmp_path / "model"),
+        "--schema",
+        str(schema_path("movielens:x")),
+        "--out",
+        str(tmp_path / "rows"),
+    ]
+    assert main(["recommender", "rows", *usual, "--item-feature", "movie_id", *wrong, "--json"]) == 2
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert told["field"] == field
+    assert told["remedy"]
     assert not (tmp_path / "rows").exists()

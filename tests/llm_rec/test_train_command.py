@@ -69,15 +69,47 @@ def test_a_folder_with_a_model_is_refused(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(("wrong", "field"), [
     (("--least-likes", "0"), "least_likes"), (("--least-likes", "99"), "least_likes"),
     (("--half-life-days", "0"), "half_life_days"), (("--data", "mind:x"), "data"), (("--recipe", "x"), "recipe"),
+    (("--seed", "-1"), "seed"), (("--seed", str(2**64)), "seed"), (("--threads", "0"), "threads"),
+    (("--threads", str(2**64)), "threads"), (("--out", "/proc/nosuch"), "out"),
 ])  # fmt: skip
 def test_input_that_cannot_be_is_named(
     wrong: tuple[str, str], field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     code, told = train(capsys, "--data", write_films(tmp_path / "data"), "--out", str(out), *wrong)
-    assert code in (1, 2)
+    assert code == 2
     assert told["error"]["field"] == field
+    assert told["error"]["remedy"]
     assert not has_model(out)
+
+
+def test_a_file_in_the_folders_place_is_told_before_anything_is_learnt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("kept")
+    code, told = train(capsys, "--data", write_films(tmp_path / "data"), "--out", str(out))
+    assert (code, told["error"]["field"], out.read_text()) == (2, "out", "kept")
+
+
+@pytest.mark.parametrize("liked", [[], [0]], ids=["no line", "no like"])
+def test_data_without_a_like_are_refused(liked: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = '{"split": "train", "uid": 4, "iid": 8, "label": %d, "timestamp": 9, "title": "A", "his": [0]}\n'
+    (tmp_path / "events.jsonl").write_text("".join(line % label for label in liked))
+    code, told = train(capsys, "--data", f"movielens:{tmp_path}", "--out", str(tmp_path / "out"))
+    assert (code, told["error"]["field"]) == (2, "data")
+
+
+def test_malformed_lines_are_skipped_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = ("--data", write_films(tmp_path / "data"), "--out", str(tmp_path / "out"))
+    with (tmp_path / "data" / "events.jsonl").open("a") as file:
+        file.write("no json\n")
+    code, told = train(capsys, *usual)
+    assert code == 2
+    assert "--max-bad-lines" in told["error"]["remedy"]
+    assert train(capsys, *usual, "--max-bad-lines", "1", "--recipe", "llm-prerec-small")[0] == 0
 
 
 def test_split_time_is_refused_where_the_data_mark_no_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,12 +114,18 @@ def test_checkpoints_of_another_model_are_refused(
 
 @pytest.mark.parametrize(("wrong", "field"), [
     (("--rate", "0"), "rate"), (("--most-users", "3"), "most_users"), (("--from", "nowhere"), "from"),
-    (("--learning", "some"), "learning"), (("--log", ""), "log"),
+    (("--learning", "some"), "learning"), (("--log", ""), "log"), (("--rate", "inf"), "rate"),
+    (("--window", "0"), "window"), (("--most-users", str(2**40)), "most_users"), (("--most-items", "0"), "most_items"),
+    (("--checkpoint-seconds", "nan"), "checkpoint_seconds"), (("--checkpoint-steps", "-1"), "checkpoint_steps"),
+    (("--ready", "/proc/nosuch/ready"), "ready"), (("--summary", "/"), "summary"),
+    (("--redis", "redis://localhost:1", "--publish-seconds", "-1"), "publish_seconds"),
+    (("--redis", "redis://localhost:1", "--tombstone-seconds", "nan"), "tombstone_seconds"),
 ])  # fmt: skip
 def test_input_that_cannot_be_is_named(
-    wrong: tuple[str, str], field: str, log: EventLog, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    wrong: tuple[str, ...], field: str, log: EventLog, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = ["recommender", "learn", "--log", log.address, "--redis", "", "--from", str(model)]
     code = main([*usual, "--checkpoints", str(tmp_path / "kept"), *wrong, "--json"])
-    assert code in (1, 2)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["error"]["field"] == field
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert (code, told["field"]) == (2, field)
+    assert told["remedy"]

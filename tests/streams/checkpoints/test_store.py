@@ -176,3 +176,10 @@ def test_folder_that_is_a_file_raises_unavailable_error_with_remedy(tmp_path: Pa
 def test_config_that_keeps_nothing_raises_input_error() -> None:
     with pytest.raises(InputError, match="keep"):
         CheckpointConfig(keep=0)
+
+
+@pytest.mark.parametrize(("unit", "every"), [("steps", -1), ("seconds", -1.0), ("seconds", float("nan"))])
+def test_config_that_cannot_tell_when_one_is_due_names_the_unit(unit: str, every: float) -> None:
+    with pytest.raises(InputError) as refused:
+        CheckpointConfig(**{f"every_{unit}": every})  # type: ignore[arg-type]
+    assert refused.value.field == f"checkpoint_{unit}"
