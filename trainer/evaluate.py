@@ -32,6 +32,9 @@ from trainer.strategies.hindsight import in_hindsight
 from trainer.subject import Subject, open_subject
 from trainer.tally import Scores
 
+_MOST_SEED = 2**32 - 1
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedResult:
@@ -130,10 +133,10 @@ def evaluate(
 
     Without `labels`, each label is known at its impression's time; with them, it comes when it would have come.
 
-    Raises InputError where a name stands twice, nothing was asked for, the data holds no example,
-    or an example does not fit the schema.
+    Raises InputError where a name stands twice, nothing was asked for, a number is out of its range, the data holds
+    no example, or an example does not fit the schema.
     """
-    _check(recipes, seeds)
+    _check(recipes, seeds, threads)
     torch.set_num_threads(threads)
     results = []
     for recipe in recipes:
@@ -217,12 +220,16 @@ def _add(examples: ExampleBatch, scored: Scored, periods: Periods, blocks: Block
     curve.add(label, scored.logit, scored.uncalibrated, weight, true)
 
 
-def _check(recipes: Sequence[RecipeConfig], seeds: Sequence[int]) -> None:
+def _check(recipes: Sequence[RecipeConfig], seeds: Sequence[int], threads: int) -> None:
     names = [recipe.name for recipe in recipes]
     if not names or len(set(names)) < len(names):
         raise InputError("name one recipe or more, each once", field="recipe", value=names)
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError("name one seed or more, each once", field="seeds", value=list(seeds))
+    if not all(0 <= seed <= _MOST_SEED for seed in seeds):
+        raise InputError(f"must be 0 to {_MOST_SEED}", field="seeds", value=list(seeds), remedy="leave it out for 0")
+    if not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"must be 1 to {_MOST_THREADS}", field="threads", value=threads, remedy="leave it out for 1")
 
 
 def _or_none(value: float) -> float | None:

@@ -157,10 +157,11 @@ def open_log(address: str) -> EventLog:
         from streams.log.kafka_log import KafkaLog
 
         return KafkaLog.open(address)
-    if address.startswith("embedded:") or ":" not in address:
+    folder = address.removeprefix("embedded:")
+    if folder and (folder != address or ":" not in address):
         from streams.log.embedded_log import EmbeddedLog
 
-        return EmbeddedLog.open(address.removeprefix("embedded:"))
+        return EmbeddedLog.open(folder)
     raise InputError(
-        "unknown kind of event log", field="log", value=address, remedy="use embedded:DIR or kafka://HOST:PORT"
+        "is no address of an event log", field="log", value=address, remedy="use embedded:DIR or kafka://HOST:PORT"
     )

@@ -215,7 +215,7 @@ def test_partition_for_is_the_same_everywhere() -> None:
     assert {partition_for(f"session-{number}", 4) for number in range(100)} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("address", ["redis://localhost", "http://localhost:9092"])
-def test_open_log_of_unknown_kind_raises_input_error(address: str) -> None:
+@pytest.mark.parametrize("address", ["redis://localhost", "http://localhost:9092", "embedded:", ""])
+def test_open_log_of_what_is_no_address_raises_input_error(address: str) -> None:
     with pytest.raises(InputError, match="embedded:DIR"):
         open_log(address)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +226,13 @@ def test_data_without_examples_raises_input_error() -> None:
 def test_recipe_named_twice_raises_input_error() -> None:
     with pytest.raises(InputError, match="each once"):
         run(named("a"), named("a"))
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": (-1,)}, {"seeds": (2**32,)}, {"threads": 0}, {"threads": 10**9}])
+def test_seeds_and_threads_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="must be") as caught:
+        evaluate(lambda: observed(20), toy_schema(), [named("a")], **wrong)
+    assert caught.value.field in wrong
 
 
 def test_unknown_recipe_raises_input_error_listing_the_names() -> None:
