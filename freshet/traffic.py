@@ -169,6 +169,8 @@ class Traffic:
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _FEEDBACK_WAIT_SECONDS)
             await self._flush(session)
+        # The end may have come while a batch was under way.
+        await self._flush(session)
 
     async def _flush(self, session: aiohttp.ClientSession) -> None:
         if not self._feedback:

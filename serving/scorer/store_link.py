@@ -38,6 +38,7 @@ class StoreLink:
         self._store: RowStore | None = None
         self._quick: RowStore | None = None
         self._rows: tuple[int, GenerationRows] | None = None
+        self._was_live = self._is_lost = False
         self.available = False
 
     @property
@@ -48,7 +49,10 @@ class StoreLink:
         return self._store
 
     def live_generation(self) -> int | None:
-        """The live pointer; asking it opens the way for batches or closes it. Raises UnavailableError."""
+        """The live pointer; asking it opens the way for batches or closes it. Raises UnavailableError.
+
+        A store that has no live generation any more has lost its rows too: it would look as if no id had one.
+        """
         try:
             live = self.store.live()
             if self._quick is None:
@@ -56,7 +60,8 @@ class StoreLink:
         except UnavailableError:
             self.available = False
             raise
-        self.available = True
+        self._was_live = self._was_live or live is not None
+        self.available = not self._is_lost and (live is not None or not self._was_live)
         return live
 
     def fetch(self, generation: Generation, tables: Array, ids: Array, ads: Array) -> FetchedRows:
@@ -85,8 +90,14 @@ class StoreLink:
             raise
 
     def lose(self) -> None:
-        """The store answers, but no longer holds the model: what it says of rows means nothing."""
+        """What is served was loaded from rows that the store has lost: no batch asks it until `regain`."""
+        self._is_lost = True
         self.available = False
+
+    def regain(self) -> None:
+        """What is served has been loaded again."""
+        self._is_lost = False
+        self.available = True
 
     def _rows_of(self, generation: Generation, store: RowStore) -> GenerationRows:
         if self._rows is None or self._rows[0] != generation.generation:

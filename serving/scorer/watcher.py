@@ -61,13 +61,16 @@ class Watcher(Generic[S]):
         live = self._link.live_generation()
         served = self._model.served
         if live is None:
-            # A store that lost its rows would look as if no id had one. What was learnt from it is loaded again.
+            # What was learnt of a store that lost its rows, ids without one among it, is loaded again.
             self._lost = True
             self._link.lose()
             return
         if served is None or served.broken or self._lost or served.generation.generation != live:
             served = self._load(live)
-            self._model.activate(served)
+            with self._model.lock:
+                self._model.activate(served)
+                if self._lost:
+                    self._link.regain()
             self._lost = False
         self._report(served)
         head = self._link.store.head(served.generation.generation)

@@ -190,7 +190,9 @@ def _command(
     }
     for service, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         options |= {f"{service}-address": config.host, f"{service}-port": port}
-    settings = (f"--{name}={value}" for name, value in options.items())
+    settings = [f"--{name}={value}" for name, value in options.items()]
+    # A model's process has as long to begin as the model has to load; of itself Triton waits half a minute.
+    settings.append(f"--backend-config=python,stub-timeout-seconds={round(config.load_timeout_seconds)}")
     return [str(installation.binary), "--disable-auto-complete-config", *settings]
 
 

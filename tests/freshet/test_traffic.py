@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from freshet.traffic import Traffic, TrafficConfig, TrafficResult
 from streams.contract.errors import InputError
 from streams.contract.events import Event, Feedback, Impression
+from streams.log.embedded_store import FILE_NAME
 from tests.support.foreign_server import foreign_server
 from tests.support.gateway import Http, config_for, gateway, read_events, wait_until_ready
 from tests.support.ports import free_port
@@ -60,6 +63,18 @@ def test_every_request_and_click_arrives_once_and_clicks_after_their_impression(
     assert result.versions == {1: 150}
     wait_until(lambda: len(read_events(world.log)) >= 300, "not all was logged")
     assert sorted(e.event_id for e in read_events(world.log)) == sorted(e.event_id for e in events)
+
+
+def test_clicks_that_gather_while_others_are_under_way_are_sent_at_the_end(http: Http, world: ModelWorld) -> None:
+    log = sqlite3.connect(world.folder / "log" / FILE_NAME, isolation_level=None, check_same_thread=False)
+    log.execute("BEGIN IMMEDIATE")
+    # Until then the log takes nothing, so the first clicks are under way while all else is sent.
+    released = threading.Timer(1.0, lambda: log.execute("ROLLBACK"))
+    released.start()
+    result = send(f"http://{http.host}", [event for n in range(20) for event in (impression(n), click(n))])
+    released.join()
+    log.close()
+    assert (result.feedback, result.errors) == (20, 0), result.first_error
 
 
 def test_refused_requests_are_counted_with_the_first_reason(http: Http) -> None:

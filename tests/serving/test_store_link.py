@@ -16,7 +16,7 @@ from streams.contract.rows import bucket_key, encode_rows
 from streams.store.row_store import RowStore
 from streams.store.row_writer import BundleWrite
 from tests.support.generations import DIM, generation, ids, manifest, rows
-from tests.support.valkey import ValkeyServer, valkey_server
+from tests.support.valkey import ValkeyServer, flush, valkey_server
 
 GENERATION = generation()
 NUMBERS = {table: number for number, table in enumerate(GENERATION.tables)}
@@ -84,6 +84,23 @@ def test_store_that_was_away_is_not_asked_again_before_it_is_seen_to_be_back() -
         link.live_generation()
         assert not link.fetch(GENERATION, *keys(("user", 9)), np.zeros((0, 3), dtype=np.int64)).found.any()
         link.close()
+
+
+def test_store_that_lost_its_live_generation_is_away_until_what_is_served_is_loaded_again(
+    store: RowStore, link: StoreLink, valkey_nodes: list[ValkeyServer]
+) -> None:
+    assert link.available, "nothing was ever live"
+    publish(store)
+    store.set_live(1)
+    assert (link.live_generation(), link.available) == (1, True)
+    flush(valkey_nodes)
+    assert (link.live_generation(), link.available) == (None, False)
+    link.lose()
+    publish(store)
+    store.set_live(1)
+    assert (link.live_generation(), link.available) == (1, False)
+    link.regain()
+    assert link.fetch(GENERATION, *keys(("user", 9)), np.zeros((0, 3), dtype=np.int64)).found.all()
 
 
 def test_distinct_gives_each_key_once() -> None:

@@ -73,7 +73,7 @@ def test_trainer_whose_store_is_away_says_so_and_ends_within_seconds_of_sigterm(
         store.kill()
         append_all(log, partition, [toy_batch(NUM_REQUESTS, start=NUM_REQUESTS)])
         wait_until(lambda: started.degraded() != [], "it does not notice", 60)
-        wait_until(lambda: started.scrape()[EXAMPLES_TRAINED] > 4 * NUM_REQUESTS, "it does not learn on", 60)
+        wait_until(lambda: started.scrape().get(EXAMPLES_TRAINED, 0) > 4 * NUM_REQUESTS, "it does not learn on", 60)
         assert store.address in started.degraded()[0]
         began = time.monotonic()
         account = started.stop()
