@@ -35,6 +35,8 @@ class TitleDecoder:
         longest = min(config.max_tokens, self._backbone.max_tokens)
         self._writer = Writer(self._models.vocabulary, config.switches.wording, longest)
         self._backbone.set_dropout(False)
+        # As where it is served: adapters that every step had to add anew would slow this side alone.
+        self._backbone.freeze()
 
     def num_tokens(self, title: str) -> int:
         """How many tokens the title has."""
@@ -53,7 +55,7 @@ class TitleDecoder:
     @torch.inference_mode()
     def write(self, history: list[int], num_tokens: int) -> list[int]:
         """The tokens that follow the history's prompt, each the most likely one."""
-        answer = self._backbone.causal(inputs_embeds=self.embedded(history), use_cache=True)
+        answer = self._backbone.causal(inputs_embeds=self.embedded(history), use_cache=True, logits_to_keep=1)
         written = [answer.logits[:, -1:].argmax(-1)]
         for _ in range(num_tokens - 1):
             answer = self._backbone.causal(
