@@ -28,8 +28,8 @@ from streams.contract.columns import Array
 from streams.contract.errors import ConflictError, InputError
 from streams.contract.recommender import Item
 from streams.outputs import check_folder
+from streams.ranges import check_seed, check_threads
 
-_BOUNDS = {"threads": (1, 1024), "seed": (0, 2**32 - 1)}
 _TEMPERATURES = 2.0 ** np.arange(-2, 4.25, 0.25)
 
 
@@ -64,10 +64,8 @@ def _check(args: Namespace) -> None:
     """What can be told before anything is read."""
     if args.least_likes < 1:
         raise InputError("must be 1 or more", field="least_likes", value=args.least_likes, remedy="leave it out for 1")
-    for name, (least, most) in _BOUNDS.items():
-        if not least <= getattr(args, name) <= most:
-            raise InputError(f"must be {least} to {most}", field=name, value=getattr(args, name),
-                             remedy="leave it out for the usual one")  # fmt: skip
+    check_threads(args.threads)
+    check_seed(args.seed)
     if not args.half_life_days > 0:
         raise InputError("must be above 0", field="half_life_days", value=args.half_life_days,
                          remedy="leave it out for 90 days")  # fmt: skip

@@ -21,6 +21,7 @@ from streams.contract.errors import InputError
 from streams.contract.examples import ExampleBatch
 from streams.contract.schema import Schema
 from streams.datasets.observed import Observed
+from streams.ranges import check_seed, check_threads
 from trainer.calibration_curve import CalibrationCurve, merged
 from trainer.delayed.simulation import DelayedLabels, Simulation
 from trainer.instant_join import labelled_batches
@@ -31,9 +32,6 @@ from trainer.recipes import RecipeConfig, with_seed
 from trainer.strategies.hindsight import in_hindsight
 from trainer.subject import Subject, open_subject
 from trainer.tally import Scores
-
-_MOST_SEED = 2**32 - 1
-_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,10 +224,9 @@ def _check(recipes: Sequence[RecipeConfig], seeds: Sequence[int], threads: int) 
         raise InputError("name one recipe or more, each once", field="recipe", value=names)
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError("name one seed or more, each once", field="seeds", value=list(seeds))
-    if not all(0 <= seed <= _MOST_SEED for seed in seeds):
-        raise InputError(f"must be 0 to {_MOST_SEED}", field="seeds", value=list(seeds), remedy="leave it out for 0")
-    if not 1 <= threads <= _MOST_THREADS:
-        raise InputError(f"must be 1 to {_MOST_THREADS}", field="threads", value=threads, remedy="leave it out for 1")
+    for seed in seeds:
+        check_seed(seed, field="seeds")
+    check_threads(threads)
 
 
 def _or_none(value: float) -> float | None:
