@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 
-from streams.log.event_log import EventLog, check_address, open_log
+from streams.contract.errors import InputError
+from streams.log.event_log import EventLog, open_log
 
 
 class LogLink:
     """One log, shared by the scorer's threads. A scorer starts, and scores, while its log is away."""
 
     def __init__(self, address: str) -> None:
-        """Raises InputError for what is no address of a log."""
-        check_address(address)
+        """Raises InputError for an address of no known kind."""
+        if "://" in address and not address.startswith("kafka://"):
+            raise InputError("unknown kind of event log", field="log", value=address,
+                             remedy="use embedded:DIR or kafka://HOST:PORT")  # fmt: skip
         self._address = address
         self._log: EventLog | None = None
         self._lock = threading.Lock()

@@ -149,24 +149,19 @@ def claim(log: EventLog, transactional_id: str) -> None:
         pass
 
 
-def check_address(address: str) -> None:
-    """Raises InputError for what is neither `embedded:DIR` (or a path without a colon) nor `kafka://host:port`."""
-    from streams.contract.errors import InputError
-
-    folder = address.removeprefix("embedded:")
-    is_embedded = bool(folder) and (folder != address or ":" not in address)
-    if not is_embedded and not address.startswith("kafka://"):
-        raise InputError("is no address of an event log", field="log", value=address,
-                         remedy="use embedded:DIR or kafka://HOST:PORT")  # fmt: skip
-
-
 def open_log(address: str) -> EventLog:
     """The log at `embedded:DIR` (or a path without a colon) or `kafka://host:port[,host:port]`. Else InputError."""
-    check_address(address)
+    from streams.contract.errors import InputError
+
     if address.startswith("kafka://"):
         from streams.log.kafka_log import KafkaLog
 
         return KafkaLog.open(address)
-    from streams.log.embedded_log import EmbeddedLog
+    folder = address.removeprefix("embedded:")
+    if folder and (folder != address or ":" not in address):
+        from streams.log.embedded_log import EmbeddedLog
 
-    return EmbeddedLog.open(address.removeprefix("embedded:"))
+        return EmbeddedLog.open(folder)
+    raise InputError(
+        "is no address of an event log", field="log", value=address, remedy="use embedded:DIR or kafka://HOST:PORT"
+    )
